@@ -1,0 +1,7 @@
+"""Measures through ir_measures, on canonical rankings, with bootstrap intervals."""
+
+from evalkit.measures.bootstrap import bootstrap_intervals
+from evalkit.measures.evaluate import MeasureSet
+from evalkit.measures.names import parse_measures
+
+__all__ = ["MeasureSet", "bootstrap_intervals", "parse_measures"]

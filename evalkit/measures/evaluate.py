@@ -1,0 +1,67 @@
+"""Per-query values of measures, the same for every provider on ties.
+
+ir_measures hands a run to several providers that break ties in different ways. A canonical Run's
+scores are therefore replaced by n - rank first, so that all of them see one ranking.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from evalkit.errors import DataError
+from evalkit.run import Run
+from evalkit.types import Qrel
+
+if TYPE_CHECKING:
+    from ir_measures import Measure
+
+
+class MeasureSet:
+    """Measures bound to qrels; evaluates any number of runs.
+
+    query_ids: the judged queries, all of which count: one without results has the value 0, one
+    whose judgements are all ≤ 0 follows trec_eval (0 for nDCG, RR, AP and recall).
+    """
+
+    def __init__(self, measures: Sequence[Measure], qrels: Sequence[Qrel]) -> None:
+        import ir_measures
+
+        if not qrels:
+            raise DataError("no qrels; nothing can be measured without relevance judgements")
+        self.measures = list(measures)
+        self.names = [str(measure) for measure in self.measures]
+        grades: dict[str, dict[str, int]] = {}
+        for qrel in qrels:
+            grades.setdefault(qrel.query_id, {})[qrel.doc_id] = qrel.relevance
+        for judged in grades.values():
+            # Where all grades are negative, trec_eval's own code sizes a table by the highest one,
+            # reads freed memory and may not return. No measure there depends on how negative.
+            if max(judged.values()) < 0:
+                judged.update(dict.fromkeys(judged, 0))
+        self.query_ids = tuple(grades)
+        self._evaluator = ir_measures.evaluator(self.measures, grades)
+
+    def per_query(self, run: Run, drop_unjudged_queries: bool = False) -> dict[str, np.ndarray]:
+        """Measure name → values, float64, shape (len(query_ids),), in `query_ids` order.
+
+        A run with queries that have no qrels is a DataError unless they are dropped on purpose.
+        """
+        position = {query_id: i for i, query_id in enumerate(self.query_ids)}
+        extra = [query_id for query_id in run.query_ids if query_id not in position]
+        if extra and not drop_unjudged_queries:
+            raise DataError(
+                f"the run has {len(extra)} queries without qrels (e.g. '{extra[0]}'); "
+                "drop them on purpose or use the qrels that belong to this run"
+            )
+        ranked = {
+            query_id: {doc_id: len(docs) - rank for rank, doc_id in enumerate(docs)}
+            for query_id, docs in run
+            if docs and query_id in position
+        }
+        values = {name: np.zeros(len(position)) for name in self.names}
+        for metric in self._evaluator.iter_calc(ranked):
+            values[str(metric.measure)][position[metric.query_id]] = metric.value
+        return values

@@ -1,0 +1,71 @@
+"""Percentile intervals against scipy's, and that they cover what they say."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import scipy.stats
+
+from evalkit.measures.bootstrap import bootstrap_intervals
+
+
+def skewed(queries: int, columns: int = 1, seed: int = 0) -> np.ndarray:
+    """Values like nDCG's: many zeros, some ones."""
+    values = np.random.default_rng(seed).beta(0.6, 0.8, (queries, columns))
+    return np.where(values < 0.15, 0.0, values)
+
+
+@pytest.mark.parametrize("queries", [10, 50, 300])
+@pytest.mark.parametrize("level", [0.95, 0.8])
+def test_equals_scipy(queries, level):
+    values = skewed(queries)
+    ours = bootstrap_intervals(values, resamples=10_000, level=level)[0]
+    theirs = scipy.stats.bootstrap(
+        (values[:, 0],), np.mean, n_resamples=10_000, confidence_level=level,
+        method="percentile", rng=np.random.default_rng(1),
+    ).confidence_interval  # fmt: skip
+    # Both are Monte Carlo: the ends agree to a few percent of the width.
+    width = theirs.high - theirs.low
+    np.testing.assert_allclose(ours, theirs, atol=0.05 * width)
+
+
+def test_is_deterministic_by_seed():
+    values = skewed(40, columns=3)
+    one, two = (bootstrap_intervals(values, 1000, seed=7) for _ in range(2))
+    np.testing.assert_array_equal(one, two)
+    assert (one != bootstrap_intervals(values, 1000, seed=8)).any()
+
+
+def test_columns_share_the_resamples():
+    # A column's interval does not depend on what stands beside it, and a shift shifts it.
+    values = skewed(40)
+    beside = bootstrap_intervals(np.hstack([values, values + 1, 2 * values]), 1000)
+    alone = bootstrap_intervals(values, 1000)[0]
+    np.testing.assert_allclose(beside, [alone, alone + 1, 2 * alone], rtol=1e-12)
+
+
+def test_a_number_of_resamples_that_is_no_multiple_of_a_block():
+    assert bootstrap_intervals(skewed(20), resamples=501).shape == (1, 2)
+    assert (bootstrap_intervals(skewed(20), 3)[0] > 0).all()
+
+
+@pytest.mark.parametrize("queries", [0, 1])
+def test_too_few_queries_have_no_interval(queries):
+    intervals = bootstrap_intervals(np.full((queries, 2), 0.5))
+    assert intervals.shape == (2, 2)
+    assert np.isnan(intervals).all()
+
+
+def test_no_spread_is_a_point():
+    np.testing.assert_allclose(bootstrap_intervals(np.full((5, 1), 0.25)), [[0.25, 0.25]])
+
+
+def test_covers_the_true_mean_about_as_often_as_it_says():
+    generator = np.random.default_rng(3)
+    trials = 300
+    samples = generator.beta(0.6, 0.8, (100, trials))
+    low, high = bootstrap_intervals(samples, resamples=1000).T
+    true_mean = 0.6 / 1.4
+    covered = float(np.mean((low <= true_mean) & (high >= true_mean)))
+    # 300 trials at .95 have a standard error of .013.
+    assert 0.91 <= covered <= 0.99
