@@ -1,0 +1,184 @@
+"""Texts to vectors with a sentence-transformers bi-encoder; used by first stage and reranker alike.
+
+Vectors are kept on disk by text, so that neither ever encodes what the other has encoded.
+Reimers and Gurevych, EMNLP 2019. Prompts (E5's "query: ", BGE's instruction) come from the model's
+own configuration unless a setting replaces them. Vectors of cosine models are normalised, so that
+the similarity is always a dot product.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from evalkit.cache import resolve_cache_dir
+from evalkit.embeddings import EmbeddingCache
+from evalkit.errors import ConfigError, ScoreError
+from evalkit.model_files import model_digest, read_config
+from evalkit.models import (
+    loading,
+    quiet_transformers,
+    resolve_device,
+    resolve_dtype,
+    resolve_model,
+)
+from evalkit.progress import track
+from evalkit.scoring.keys import text_digests
+from evalkit.types import fingerprint
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
+log = logging.getLogger(__name__)
+
+Side = Literal["query", "doc"]
+_BATCHES_A_PART = 8
+
+
+class TextEncoder:
+    """A bi-encoder model, loaded when first used.
+
+    model: path or hub id. max_length: tokens; None for the model's own. query_prompt, doc_prompt:
+    text put before a query or doc; None for the model's own. similarity: "cosine", "dot" or None
+    for the model's own. cache_dir: where vectors are kept.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        revision: str | None = None,
+        max_length: int | None = None,
+        query_prompt: str | None = None,
+        doc_prompt: str | None = None,
+        similarity: str | None = None,
+        dtype: str = "float32",
+        batch_size: int = 32,
+        device: str | None = None,
+        cache_dir: str | Path | None = None,
+    ) -> None:
+        if similarity not in (None, "cosine", "dot"):
+            raise ConfigError(f"similarity={similarity}: expected cosine, dot or null")
+        if batch_size < 1:
+            raise ConfigError(f"batch_size={batch_size}: expected at least 1")
+        self.name, self.revision, self.dtype = model, revision, dtype
+        self.max_length, self.similarity = max_length, similarity
+        self.prompts: dict[str, str | None] = {"query": query_prompt, "doc": doc_prompt}
+        self.batch_size, self.device = batch_size, device
+        self.cache_dir = resolve_cache_dir(cache_dir)
+        self._caches: dict[Side, EmbeddingCache] = {}
+
+    @cached_property
+    def _folder(self) -> Path:
+        return resolve_model(self.name, self.revision)
+
+    def check(self) -> None:
+        """ModelNotFound for a model that is not there or not whole; loads no weights."""
+        read_config(self._folder)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A digest of the weights and of every setting that changes a vector."""
+        return fingerprint(
+            "TextEncoder",
+            model=model_digest(self._folder),
+            max_length=self.max_length,
+            prompts=self.prompts,
+            similarity=self.similarity,
+            dtype=self.dtype,
+        )
+
+    @cached_property
+    def _model(self) -> SentenceTransformer:
+        self.check()
+        quiet_transformers()
+        from sentence_transformers import SentenceTransformer
+
+        if not (self._folder / "modules.json").is_file():
+            log.warning(
+                "model '%s' has no modules.json, so its pooling settings are missing; mean pooling "
+                "is assumed (last token for a causal model)",
+                self.name,
+            )
+        settings: dict[str, Any] = {"dtype": resolve_dtype(self.dtype)}
+        device = resolve_device(self.device)
+        with loading(self.name):
+            model = SentenceTransformer(str(self._folder), device=device, model_kwargs=settings)
+        if self.max_length is not None:
+            model.max_seq_length = self.max_length
+        similarity = self.similarity or str(model.similarity_fn_name)
+        if similarity not in ("cosine", "dot"):
+            raise ConfigError(
+                f"model '{self.name}' declares {similarity} similarity; set it to cosine or dot"
+            )
+        self._normalise = similarity == "cosine"
+        return model
+
+    def cache(self, side: Side) -> EmbeddingCache:
+        """The vectors on disk of this encoder's queries or docs."""
+        if side not in self._caches:
+            folder = self.cache_dir / "embeddings" / self.fingerprint / side
+            self._caches[side] = EmbeddingCache(folder)
+        return self._caches[side]
+
+    def encode(self, texts: Sequence[str], side: Side) -> np.ndarray:
+        """Vectors: float32, shape (len(texts), h), in input order; from the cache where it can."""
+        digests = text_digests(texts)
+        return self.cache(side).gather(self.encode_missing(texts, digests, side))
+
+    def encode_missing(
+        self, texts: Sequence[str], digests: np.ndarray, side: Side, what: str | None = None
+    ) -> np.ndarray:
+        """Places in `cache(side)` of all texts (int64, shape (n,)); those not there are encoded.
+
+        what: the progress bar's label. A few hundred texts are written at a time, so that a killed
+        run loses at most those in flight.
+        """
+        cache = self.cache(side)
+        places = cache.find(digests)
+        missing = {tuple(digests[i]): i for i in np.flatnonzero(places < 0).tolist()}
+        if not missing:
+            return places
+        # In order of length, longest first: batches pad little and memory is tested at once.
+        order = sorted(missing.values(), key=lambda i: -len(texts[i]))
+        step = self.batch_size * _BATCHES_A_PART
+        starts = range(0, len(order), step)
+        for start in track(starts, what or f"Encoding {side} texts", len(order), step):
+            part = np.asarray(order[start : start + step])
+            cache.add(digests[part], self._encode([texts[i] for i in part], side))
+        return cache.find(digests)
+
+    def _encode(self, texts: list[str], side: Side) -> np.ndarray:
+        model = self._model
+        encode = model.encode_query if side == "query" else model.encode_document
+        prompt = self.prompts[side]
+        vectors = encode(
+            texts,
+            batch_size=self.batch_size,
+            normalize_embeddings=self._normalise,
+            show_progress_bar=False,
+            convert_to_numpy=True,
+            **({} if prompt is None else {"prompt": prompt}),
+        )
+        vectors = np.asarray(vectors, dtype=np.float32)
+        finite = np.isfinite(vectors).all(axis=1)
+        if not finite.all():
+            text = texts[int(np.flatnonzero(~finite)[0])]
+            raise ScoreError(
+                f"model '{self.name}' gives NaN or infinite vectors for {int((~finite).sum())} of "
+                f"{len(texts)} texts, e.g. '{text[:60]}'; try dtype=float32"
+            )
+        return vectors
+
+
+def similarity(queries: np.ndarray, docs: np.ndarray) -> np.ndarray:
+    """Row by row dot products: float32, shape (n,), summed in float64.
+
+    A matrix product rounds equal docs differently at different places; this does not, so that
+    equal texts tie and a score depends on nothing but its two texts.
+    """
+    return np.einsum("ij,ij->i", queries, docs, dtype=np.float64).astype(np.float32)

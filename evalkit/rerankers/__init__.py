@@ -1,0 +1,1 @@
+"""Second stages: each reorders candidates and returns a Run."""

@@ -1,0 +1,167 @@
+"""Cross-encoder: query and doc read together by one transformer (Nogueira and Cho 2019).
+
+The reference implementation, through sentence-transformers' CrossEncoder. Raw logits are kept (a
+sigmoid changes no order and loses differences near 0 and 1) unless an activation is asked for,
+which is then computed in float32.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from evalkit.errors import ConfigError
+from evalkit.model_files import model_digest, read_config, read_json, weight_names
+from evalkit.models import (
+    loading,
+    quiet_transformers,
+    resolve_device,
+    resolve_dtype,
+    resolve_model,
+)
+from evalkit.rerankers.pointwise import PointwiseReranker
+from evalkit.types import DOC_TEMPLATE, fingerprint
+
+if TYPE_CHECKING:
+    from sentence_transformers import CrossEncoder
+
+ACTIVATIONS = ("identity", "sigmoid")
+_CLASSIFIER = "ForSequenceClassification"
+
+
+class CrossEncoderScorer:
+    """PairScorer over sentence-transformers' CrossEncoder; one logit a pair.
+
+    model: path or hub id. max_length: tokens of query and doc together, longest first truncated;
+    None for the model's own. activation: "identity" (raw logits) or "sigmoid".
+    """
+
+    def __init__(
+        self,
+        model: str,
+        revision: str | None = None,
+        max_length: int | None = None,
+        activation: str = "identity",
+        dtype: str = "float32",
+        batch_size: int = 32,
+        device: str | None = None,
+    ) -> None:
+        if activation not in ACTIVATIONS:
+            raise ConfigError(f"activation={activation}: expected one of {', '.join(ACTIVATIONS)}")
+        if batch_size < 1:
+            raise ConfigError(f"batch_size={batch_size}: expected at least 1")
+        self.name, self.revision, self.dtype = model, revision, dtype
+        self.max_length, self.activation = max_length, activation
+        self.batch_size, self.device = batch_size, device
+
+    @cached_property
+    def _folder(self) -> Path:
+        return resolve_model(self.name, self.revision)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        return fingerprint(
+            "CrossEncoder",
+            model=model_digest(self._folder),
+            max_length=self.max_length,
+            activation=self.activation,
+            dtype=self.dtype,
+        )
+
+    def check(self) -> None:
+        """ConfigError for a model that is no reranker, from its config.json; loads no weights.
+
+        ModelNotFound for a model that is not there or not whole.
+        """
+        config = read_config(self._folder)
+        heads = config.get("architectures") or []
+        # sentence-transformers makes a scorer, with a random head if need be, of any model that
+        # was not saved as a cross-encoder; of a chat model, one by its words "yes" and "no".
+        saved = read_json(self._folder / "config_sentence_transformers.json") or {}
+        is_saved = (self._folder / "modules.json").is_file()
+        is_saved = is_saved and saved.get("model_type") == "CrossEncoder"
+        if not is_saved and not (heads and heads[0].endswith(_CLASSIFIER)):
+            named = ", ".join(heads) or "config.json names no architecture"
+            raise ConfigError(
+                f"model '{self.name}' ({named}) has no classification head, its scores would be "
+                "random; use it as reranker=[bi_encoder] or choose a cross-encoder"
+            )
+        if heads and heads[0].endswith(_CLASSIFIER):
+            # As transformers reads it: a config.json without labels means two.
+            self._check_labels(len(config.get("id2label") or (0, 1)))
+
+    def _check_labels(self, labels: int) -> None:
+        if labels != 1:
+            raise ConfigError(f"model '{self.name}' has {labels} labels, a reranker has one logit")
+
+    @cached_property
+    def _model(self) -> CrossEncoder:
+        self.check()
+        quiet_transformers()
+        from sentence_transformers import CrossEncoder
+
+        settings: dict[str, Any] = {"dtype": resolve_dtype(self.dtype)}
+        device = resolve_device(self.device)
+        with loading(self.name):
+            model = CrossEncoder(
+                str(self._folder), device=device, max_length=self.max_length, model_kwargs=settings
+            )
+        self._check_labels(model.num_labels)
+        self._check_head(model)
+        return model
+
+    def _check_head(self, model: CrossEncoder) -> None:
+        """ConfigError when the weight files lack the head, which is then random."""
+        inner = model.model
+        if inner is None or not type(inner).__name__.endswith(_CLASSIFIER):
+            return
+        body = f"{inner.base_model_prefix}."
+        head = {name for name, _ in inner.named_parameters() if not name.startswith(body)}
+        missing = sorted(head - weight_names(self._folder))
+        if missing:
+            raise ConfigError(
+                f"model '{self.name}': its weights have no classification head ({missing[0]} is "
+                "missing), its scores would be random; train it, or choose a cross-encoder"
+            )
+
+    def score(self, pairs: Sequence[tuple[str, str]]) -> np.ndarray:
+        if not pairs:
+            return np.empty(0, dtype=np.float32)
+        import torch
+
+        logits = self._model.predict(
+            list(pairs),
+            batch_size=self.batch_size,
+            show_progress_bar=False,
+            activation_fn=torch.nn.Identity(),
+            convert_to_tensor=True,
+        )
+        logits = logits.float().reshape(-1)
+        scores = torch.sigmoid(logits) if self.activation == "sigmoid" else logits
+        return scores.cpu().numpy()
+
+
+class CrossEncoderReranker(PointwiseReranker):
+    """The cross-encoder behind the score store; settings as in `CrossEncoderScorer`."""
+
+    def __init__(
+        self,
+        model: str,
+        revision: str | None = None,
+        max_length: int | None = None,
+        activation: str = "identity",
+        dtype: str = "float32",
+        batch_size: int = 32,
+        device: str | None = None,
+        chunk_size: int = 1024,
+        doc_template: str = DOC_TEMPLATE,
+        cache_dir: str | Path | None = None,
+    ) -> None:
+        scorer = CrossEncoderScorer(
+            model, revision, max_length, activation, dtype, batch_size, device
+        )
+        super().__init__(scorer, doc_template, cache_dir, chunk_size)

@@ -1,0 +1,173 @@
+"""The adapter between a PairScorer and the Reranker protocol: each distinct pair is scored once.
+
+Scores live in a store on disk, keyed by the scorer's fingerprint and the digests of the two texts;
+they are written every `chunk_size` pairs, so that a killed run loses at most the chunk in flight.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from evalkit.cache import resolve_cache_dir
+from evalkit.errors import ConfigError, ScoreError
+from evalkit.progress import track
+from evalkit.run import Run
+from evalkit.scoring.keys import text_digests
+from evalkit.scoring.store import ScoreStore
+from evalkit.types import DOC_TEMPLATE, Dataset, PairScorer, Query, checked_template, fingerprint
+
+_QUERIES = 512
+
+
+class PairCounts(NamedTuple):
+    """Pairs asked for, those found in the store, and those scored now (distinct texts)."""
+
+    asked: int
+    reused: int
+    scored: int
+
+
+class PointwiseReranker:
+    """Reranks candidates by the scores of (query text, doc text) pairs.
+
+    doc_template: how title and text become the doc's text. chunk_size: pairs scored between two
+    writes to the store.
+    """
+
+    depends_on_list = False
+
+    def __init__(
+        self,
+        scorer: PairScorer,
+        doc_template: str = DOC_TEMPLATE,
+        cache_dir: str | Path | None = None,
+        chunk_size: int = 2048,
+    ) -> None:
+        if chunk_size < 1:
+            raise ConfigError(f"chunk_size={chunk_size}; expected at least 1")
+        self.scorer, self.chunk_size = scorer, chunk_size
+        self.doc_template = checked_template(doc_template)
+        self.cache_dir = resolve_cache_dir(cache_dir)
+        self.counts = PairCounts(0, 0, 0)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        return fingerprint(
+            "Pointwise", scorer=self.scorer.fingerprint, doc_template=self.doc_template
+        )
+
+    @cached_property
+    def _store(self) -> ScoreStore:
+        return ScoreStore(self.cache_dir / "scores", self.scorer.fingerprint)
+
+    def check(self, depth: int) -> None:
+        """Raise what is wrong with the model before anything is indexed; loads no weights."""
+        check = getattr(self.scorer, "check", None)
+        if check is not None:
+            check()
+
+    def rerank(self, queries: Sequence[Query], dataset: Dataset, candidates: Run) -> Run:
+        """The candidates under the scorer's scores. `counts` says what was scored and reused.
+
+        Texts and pairs of a few hundred queries are in memory at a time.
+        """
+        scores = np.empty(len(candidates), dtype=np.float32)
+        reused = scored = 0
+        for rows, block in _blocks(candidates):
+            texts, keys = self._pairs(queries, dataset, block)
+            found = self._store.lookup(*keys)
+            missing = np.flatnonzero(np.isnan(found))
+            first, inverse = _distinct(keys, missing)
+            found[missing] = self._score([texts[i] for i in first], keys, first)[inverse]
+            scores[rows] = found
+            reused, scored = reused + len(block) - len(missing), scored + len(first)
+        self.counts = PairCounts(len(candidates), reused, scored)
+        return candidates.with_scores(scores)
+
+    def count(self, queries: Sequence[Query], dataset: Dataset, candidates: Run) -> PairCounts:
+        """What `rerank` would score and reuse; scores nothing."""
+        reused = scored = 0
+        for _, block in _blocks(candidates):
+            _, keys = self._pairs(queries, dataset, block)
+            missing = np.flatnonzero(np.isnan(self._store.lookup(*keys)))
+            reused += len(block) - len(missing)
+            scored += len(_distinct(keys, missing)[0])
+        return PairCounts(len(candidates), reused, scored)
+
+    def _pairs(
+        self, queries: Sequence[Query], dataset: Dataset, candidates: Run
+    ) -> tuple[list[tuple[str, str]], tuple[np.ndarray, np.ndarray]]:
+        query_texts = {query.query_id: query.text for query in queries}
+        docs = dataset.lookup(np.unique(candidates.doc_ids).tolist())
+        doc_texts = {doc_id: doc.render(self.doc_template) for doc_id, doc in docs.items()}
+        texts = [(query_texts[q], doc_texts[d]) for q, ds in candidates for d in ds]
+        digests = text_digests([q for q, _ in texts]), text_digests([d for _, d in texts])
+        return texts, digests
+
+    def _score(
+        self,
+        pairs: list[tuple[str, str]],
+        keys: tuple[np.ndarray, np.ndarray],
+        at: np.ndarray,
+    ) -> np.ndarray:
+        """Scores of distinct pairs, stored chunk by chunk; `at` are their rows in `keys`."""
+        # Longest first: memory shows at once whether it is enough, and batches pad little.
+        order = np.argsort([-len(q) - len(d) for q, d in pairs], kind="stable")
+        scores = np.empty(len(pairs), dtype=np.float32)
+        starts = range(0, len(order), self.chunk_size)
+        for start in track(starts, "Scoring pairs", len(order), self.chunk_size):
+            chunk = order[start : start + self.chunk_size]
+            found = np.asarray(self.scorer.score([pairs[i] for i in chunk]), dtype=np.float32)
+            if found.shape != (len(chunk),):
+                raise ScoreError(
+                    f"{type(self.scorer).__name__} gave scores of shape {found.shape} for "
+                    f"{len(chunk)} pairs; expected one score a pair"
+                )
+            finite = np.isfinite(found)
+            if not finite.all():
+                bad = int(np.flatnonzero(~finite)[0])
+                query, doc = pairs[chunk[bad]]
+                kind = "NaN" if np.isnan(found[bad]) else "infinity"
+                raise ScoreError(
+                    f"{type(self.scorer).__name__} scored {kind} for {int((~finite).sum())} of "
+                    f"{len(chunk)} pairs, e.g. query '{query[:60]}', doc '{doc[:60]}'; look for an "
+                    "overflow in half precision (dtype=float32) or an empty text"
+                )
+            scores[chunk] = found
+            rows = at[chunk]
+            self._store.add(keys[0][rows], keys[1][rows], found)
+        return scores
+
+
+def _blocks(candidates: Run) -> Iterator[tuple[slice, Run]]:
+    """The candidates of _QUERIES queries at a time, and where their rows are."""
+    for start in range(0, len(candidates.query_ids), _QUERIES):
+        offsets = candidates.offsets[start : start + _QUERIES + 1]
+        rows = slice(int(offsets[0]), int(offsets[-1]))
+        yield (
+            rows,
+            Run(
+                candidates.query_ids[start : start + _QUERIES],
+                offsets - offsets[0],
+                candidates.vocabulary,
+                candidates.docs[rows],
+                candidates.scores[rows],
+            ),
+        )
+
+
+def _distinct(
+    keys: tuple[np.ndarray, np.ndarray], rows: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The first of each distinct pair of texts among `rows`, and for each row which one it is.
+
+    Two docs with one text are one pair: it is scored once.
+    """
+    whole = np.concatenate(keys, axis=1)[rows]
+    _, first, inverse = np.unique(whole, axis=0, return_index=True, return_inverse=True)
+    return rows[first], inverse.reshape(-1)

@@ -1,0 +1,1 @@
+"""First stages: each finds candidates in the whole corpus and returns a Run."""

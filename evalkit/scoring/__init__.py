@@ -1,0 +1,1 @@
+"""Scoring pairs once: the store of what has been scored."""
