@@ -1,0 +1,247 @@
+"""The experiment: retrieve once, score every pair once, slice the whole grid from those scores.
+
+    retrieve at the deepest K per retriever  →  union of all candidates  →  score each pair of the
+    union once per reranker  →  every retriever × reranker × K × N is a slice  →  measures
+
+Exact for pointwise rerankers, whose scores do not depend on K. Rerankers that depend on the list
+are run for each K and retriever.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from evalkit.errors import ConfigError, ScoreError
+from evalkit.execution import ExecutionLog
+from evalkit.measures import MeasureSet, bootstrap_intervals, parse_measures
+from evalkit.measures.names import deepest_rank
+from evalkit.progress import track
+from evalkit.results import NO_RERANKER, Results, SystemResult
+from evalkit.run import Run, union
+from evalkit.settings import BootstrapSettings, MeasureSettings, SweepSettings
+from evalkit.types import Dataset, DatasetInfo, Reranker, Retriever
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Everything an experiment consists of; `run` gives its Results."""
+
+    dataset: Dataset
+    retrievers: Mapping[str, Retriever]
+    rerankers: Mapping[str, Reranker]
+    sweep: SweepSettings
+    measures: MeasureSettings
+    bootstrap: BootstrapSettings = field(default_factory=BootstrapSettings)
+    manifest: Mapping[str, Any] = field(default_factory=dict)
+
+    def check(self) -> None:
+        """ConfigError for settings that do not fit together; called before anything is computed."""
+        if not self.retrievers:
+            raise ConfigError("no retriever; select one, for instance retriever=[bm25]")
+        if not self.rerankers:
+            raise ConfigError("no reranker; use reranker=[none] for the first stage alone")
+        real = self._real_rerankers()
+        if real and not self.dataset.has_texts:
+            raise ConfigError(
+                f"reranker '{real[0]}' needs texts and {self.dataset.dataset_id} has none; use "
+                "reranker=[none], or dataset=folder / dataset=ir_datasets"
+            )
+        if real and not self.sweep.k:
+            raise ConfigError("sweep.k is empty; give the candidate sizes, such as sweep.k=[10,50]")
+        self._check_sweep(reranks=bool(real))
+        depth = self.depth(self.measure_set())
+        for component in (*self.retrievers.values(), *self.rerankers.values()):
+            check = getattr(component, "check", None)
+            if check is not None:
+                check(depth)
+
+    def _real_rerankers(self) -> list[str]:
+        return [name for name in self.rerankers if name != NO_RERANKER]
+
+    def _check_sweep(self, reranks: bool) -> None:
+        size = self.dataset.num_docs
+        for key, values in (("k", self.sweep.k), ("n", self.sweep.n)):
+            for value in values:
+                if value < 1:
+                    raise ConfigError(f"sweep.{key}={value}: expected at least 1")
+                if self.dataset.has_texts and value > size and (reranks or key == "n"):
+                    fitting = ",".join(str(v) for v in values if v <= size) or str(size)
+                    raise ConfigError(
+                        f"sweep.{key}={value} is above the corpus of {size} docs; "
+                        f"set sweep.{key}=[{fitting}]"
+                    )
+        least = max(self.sweep.k, default=1) if reranks else 1
+        if self.sweep.depth is not None and self.sweep.depth < least:
+            raise ConfigError(
+                f"sweep.depth={self.sweep.depth}: expected at least {least}, the largest K; "
+                "raise it, or leave it out"
+            )
+
+    def measure_set(self) -> MeasureSet:
+        qrels = self.dataset.qrels
+        parsed = parse_measures(
+            self.measures.measures,
+            self.sweep.k,
+            self.sweep.n,
+            self.dataset.relevance_level,
+            self.measures.gains,
+            max_grade=max((qrel.relevance for qrel in qrels), default=1),
+        )
+        return MeasureSet(parsed, qrels)
+
+    def depth(self, measure_set: MeasureSet) -> int:
+        """Docs retrieved a query: enough for every K, every N and every measure's cutoff."""
+        if self.sweep.depth is not None:
+            wanted = self.sweep.depth
+        else:
+            reranked = self.sweep.k if self._real_rerankers() else []
+            wanted = max([deepest_rank(measure_set.measures), *reranked, *self.sweep.n])
+        return min(wanted, self.dataset.num_docs) if self.dataset.has_texts else wanted
+
+    def run(self, execution: ExecutionLog | None = None) -> Results:
+        execution = execution or ExecutionLog()
+        self.check()
+        measure_set = self.measure_set()
+        candidates = self.retrieve(self.depth(measure_set), execution)
+        runs: dict[str, Run] = {}
+        systems: list[SystemResult] = []
+        union_pairs: dict[str, int] = {}
+        for reranker_name, reranker in self.rerankers.items():
+            with execution.timed(f"rerank {reranker_name}"):
+                cells, pairs = self.rerank(reranker_name, reranker, candidates, execution)
+            if reranker_name != NO_RERANKER:
+                union_pairs[reranker_name] = pairs
+            with execution.timed(f"measure {reranker_name}"):
+                for (retriever_name, k), (ranking, ties) in track(
+                    cells.items(), "Measuring", len(cells)
+                ):
+                    measured = self.measure(
+                        measure_set, retriever_name, reranker_name, k, ranking, ties
+                    )
+                    runs[measured[0].run_name] = ranking
+                    systems.extend(measured)
+        with execution.timed("bootstrap"):
+            systems = self.with_intervals(systems, measure_set.names)
+        return Results(
+            dataset=dataset_info(self.dataset),
+            query_ids=measure_set.query_ids,
+            measure_names=measure_set.names,
+            systems=systems,
+            runs=runs,
+            union_pairs=union_pairs,
+            level=self.bootstrap.level,
+            resamples=self.bootstrap.resamples,
+            seed=self.bootstrap.seed,
+            tags=self.dataset.tags,
+            manifest=self._manifest_with(execution.warnings),
+        )
+
+    def _manifest_with(self, warnings: list[str]) -> dict[str, Any]:
+        before = list(self.manifest.get("warnings", ()))
+        return {**self.manifest, "warnings": [*before, *warnings]}
+
+    def retrieve(self, depth: int, execution: ExecutionLog) -> dict[str, Run]:
+        """Each retriever's candidates, `depth` docs a query, the query's own doc left out."""
+        own = 1 if self.dataset.exclude_self else 0
+        candidates: dict[str, Run] = {}
+        for name, retriever in self.retrievers.items():
+            with execution.timed(f"index {name}"):
+                retriever.index(self.dataset)
+            with execution.timed(f"retrieve {name}"):
+                found = retriever.retrieve(self.dataset.queries, depth + own)
+            candidates[name] = (found.without_self() if own else found).top(depth)
+            empty = int((candidates[name].sizes == 0).sum())
+            if empty:
+                queries = f"{empty} {'query' if empty == 1 else 'queries'}"
+                execution.warn(f"{name} finds nothing for {queries}; they count 0")
+        return candidates
+
+    def rerank(
+        self,
+        name: str,
+        reranker: Reranker,
+        candidates: Mapping[str, Run],
+        execution: ExecutionLog,
+    ) -> tuple[dict[tuple[str, int | None], tuple[Run, float]], int]:
+        """(retriever, K) → (ranking, share of tied scores) of one reranker; and its pairs.
+
+        One call on the union of all candidates serves every cell, unless the reranker depends on
+        the list: then one call per cell.
+        """
+        if name == NO_RERANKER:
+            return {(r, None): (run, run.tied_share()) for r, run in candidates.items()}, 0
+        queries, ks = self.dataset.queries, sorted(set(self.sweep.k))
+        heads: dict[tuple[str, int], Run] = {}
+        if reranker.depends_on_list:
+            pairs = 0
+            for retriever_name, run in candidates.items():
+                for k in ks:
+                    given = run.top(k)
+                    heads[retriever_name, k] = reranker.rerank(queries, self.dataset, given)
+                    pairs += len(given)
+        else:
+            pool = union([run.top(ks[-1]) for run in candidates.values()])
+            scored = reranker.rerank(queries, self.dataset, pool)
+            pairs = len(pool)
+            for retriever_name, run in candidates.items():
+                for k in ks:
+                    given = run.top(k)
+                    heads[retriever_name, k] = given.with_scores(given.scores_in(scored))
+        counts = getattr(reranker, "counts", None)
+        if counts is not None:
+            execution.pairs[name] = counts._asdict()
+        cells: dict[tuple[str, int | None], tuple[Run, float]] = {}
+        for (retriever_name, k), head in heads.items():
+            if len(head) != int(np.minimum(candidates[retriever_name].sizes, k).sum()):
+                raise ScoreError(
+                    f"reranker '{name}' added or dropped candidates; expected the same"
+                )
+            ranking = candidates[retriever_name].reranked(head, self.sweep.tail)
+            cells[retriever_name, k] = ranking, head.tied_share()
+        return cells, pairs
+
+    def measure(
+        self,
+        measure_set: MeasureSet,
+        retriever: str,
+        reranker: str,
+        k: int | None,
+        ranking: Run,
+        ties: float,
+    ) -> list[SystemResult]:
+        """One ranking, uncut and cut to each N; intervals follow for all systems together."""
+        cells = []
+        for n in [None, *sorted(set(self.sweep.n))]:
+            values = measure_set.per_query(ranking if n is None else ranking.top(n))
+            means = {name: float(column.mean()) for name, column in values.items()}
+            cells.append(SystemResult(retriever, reranker, k, n, values, means, {}, ties))
+        return cells
+
+    def with_intervals(
+        self, systems: Sequence[SystemResult], names: Sequence[str]
+    ) -> list[SystemResult]:
+        """The systems with bootstrap intervals; all share the same resamples of queries."""
+        columns = np.stack([s.values[name] for s in systems for name in names], axis=1)
+        settings = self.bootstrap
+        bounds = bootstrap_intervals(columns, settings.resamples, settings.level, settings.seed)
+        each = iter(bounds.tolist())
+        return [
+            SystemResult(**{**vars(s), "ci": {name: tuple(next(each)) for name in names}})
+            for s in systems
+        ]
+
+
+def dataset_info(dataset: Dataset) -> DatasetInfo:
+    return DatasetInfo(
+        dataset_id=dataset.dataset_id,
+        digest=dataset.digest,
+        num_docs=dataset.num_docs,
+        num_queries=len(dataset.queries),
+        num_qrels=len(dataset.qrels),
+        relevance_level=dataset.relevance_level,
+        exclude_self=dataset.exclude_self,
+    )
