@@ -1,0 +1,84 @@
+"""Two systems compared query by query, and which ones a reader asks about first."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from evalkit.measures.bootstrap import bootstrap_intervals
+from evalkit.report.layout import DIGITS
+from evalkit.results import NO_RERANKER, Results, SystemResult
+
+# Two means over the same values may differ in their last bits.
+_EQUAL = 1e-9
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """`system` against `base` on one measure; differences: float64, shape (Q,), system - base."""
+
+    system: SystemResult
+    base: SystemResult
+    measure: str
+    differences: np.ndarray
+    level: float = 0.95
+    resamples: int = 10_000
+    seed: int = 0
+
+    @property
+    def mean(self) -> float:
+        return float(self.differences.mean())
+
+    @cached_property
+    def interval(self) -> tuple[float, float] | None:
+        """Paired bootstrap interval of the mean difference, None for a single query."""
+        column = self.differences[:, None]
+        low, high = bootstrap_intervals(column, self.resamples, self.level, self.seed)[0]
+        return None if np.isnan(low) else (float(low), float(high))
+
+    @property
+    def counts(self) -> tuple[int, int, int]:
+        """Queries on which the system is higher, lower and equal."""
+        higher = int((self.differences > _EQUAL).sum())
+        lower = int((self.differences < -_EQUAL).sum())
+        return higher, lower, len(self.differences) - higher - lower
+
+    def largest(self, count: int, gains: bool) -> list[int]:
+        """Positions of at most `count` queries with the largest gains, or losses, largest first."""
+        signed = self.differences if gains else -self.differences
+        order = np.argsort(-signed, kind="stable")[:count]
+        return [int(i) for i in order if signed[i] > _EQUAL]
+
+
+def compare(results: Results, system: SystemResult, base: SystemResult, measure: str) -> Comparison:
+    """`system` against `base`, both of these results, whose bootstrap settings the interval has."""
+    differences = system.values[measure] - base.values[measure]
+    settings = (results.level, results.resamples, results.seed)
+    return Comparison(system, base, measure, differences, *settings)
+
+
+def best_of(systems: list[SystemResult], measure: str) -> list[SystemResult]:
+    """The systems with the highest value, to four digits; the cheapest kind first.
+
+    Cheaper: without a reranker before with one, then the smaller K.
+    """
+    known = [s for s in systems if not np.isnan(s.measures[measure])]
+    top = max((round(s.measures[measure], DIGITS) for s in known), default=None)
+    best = [s for s in known if round(s.measures[measure], DIGITS) == top]
+    return sorted(best, key=lambda s: (s.reranker != NO_RERANKER, s.k or 0))
+
+
+def first_stages(results: Results) -> list[SystemResult]:
+    return [s for s in results.uncut if s.reranker == NO_RERANKER]
+
+
+def reranked(results: Results) -> list[SystemResult]:
+    return [s for s in results.uncut if s.reranker != NO_RERANKER]
+
+
+def own_first_stage(results: Results, system: SystemResult) -> SystemResult | None:
+    """The first stage that a reranked system starts from, None where it was not measured."""
+    own = [s for s in first_stages(results) if s.retriever == system.retriever]
+    return own[0] if own else None

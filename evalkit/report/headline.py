@@ -1,0 +1,84 @@
+"""What the report says first: which system is highest, and how sure one can be of it."""
+
+from __future__ import annotations
+
+from evalkit.report.compare import Comparison, best_of, compare, first_stages, reranked
+from evalkit.report.layout import number, percent
+from evalkit.report.names import display_name, label
+from evalkit.report.table import interval
+from evalkit.results import NO_RERANKER, Results, SystemResult
+
+
+def headline(results: Results) -> list[str]:
+    """Plain sentences, a paragraph each, on the primary measure of the uncut rankings."""
+    measure = results.measure_names[0]
+    name = display_name(measure)
+    best = best_of(results.uncut, measure)
+    if not best:
+        return [f"{name} is not defined for any system."]
+    top, total = best[0], len(results.uncut)
+    if total == 1:
+        value = _value(top, measure, results.level)
+        return [f"One system was measured: {_named(top)}, {name} {value}."]
+    paragraphs = [
+        f"Highest {name} of {total} systems: {_named(top)}, {_value(top, measure, results.level)}."
+        if len(best) == 1
+        else f"{len(best)} of {total} systems share the highest {name}, "
+        f"{number(top.measures[measure])}: {'; '.join(map(_named, best))}."
+    ]
+    rivals = reranked(results) if top.reranker == NO_RERANKER else first_stages(results)
+    kind = "best reranked system" if top.reranker == NO_RERANKER else "best first stage"
+    if not rivals:
+        rivals, kind = [s for s in results.uncut if s is not top], "next system"
+    other = best_of(rivals, measure)
+    if other:
+        paragraphs.append(f"The {kind} is {_against(results, top, other[0], measure)}")
+    paragraphs.append(
+        f"The highest of {total} was picked on the queries that it is measured on, so its value "
+        "and its lead are more likely too high than too low; the intervals do not correct for "
+        "this choice."
+    )
+    return paragraphs
+
+
+def _named(system: SystemResult) -> str:
+    return label(system.retriever, system.reranker, system.k)
+
+
+def _against(results: Results, top: SystemResult, other: SystemResult, measure: str) -> str:
+    text = f"{_named(other)}, {_value(other, measure, results.level)}. "
+    mine, theirs = interval(top, measure), interval(other, measure)
+    if mine and theirs:
+        overlap = mine[0] <= theirs[1] and theirs[0] <= mine[1]
+        text += f"The two intervals {'overlap' if overlap else 'do not overlap'}. "
+    return text + difference(compare(results, top, other, measure))
+
+
+def difference(comparison: Comparison) -> str:
+    """The mean paired difference in words, with its interval and what that does not show."""
+    higher, lower, equal = comparison.counts
+    queries = len(comparison.differences)
+    text = (
+        f"{_named(comparison.system)} differs from {_named(comparison.base)} by "
+        f"{comparison.mean:+.4f} a query on average "
+        f"(higher on {higher:,} of {queries:,} queries, lower on {lower:,}, equal on {equal:,})"
+    )
+    if comparison.interval is None:
+        return f"{text}; one query allows no interval."
+    low, high = comparison.interval
+    if low <= 0 <= high:
+        verdict = "includes 0: these queries do not show that the two differ"
+    else:
+        verdict = "excludes 0"
+    return (
+        f"{text}; its {percent(comparison.level)} bootstrap interval, paired because both answer "
+        f"the same queries, is {low:+.4f} to {high:+.4f} and {verdict}."
+    )
+
+
+def _value(system: SystemResult, measure: str, level: float) -> str:
+    ends = interval(system, measure)
+    value = number(system.measures[measure])
+    if ends is None:
+        return value
+    return f"{value} ({percent(level)} interval {ends[0]:.4f} to {ends[1]:.4f})"

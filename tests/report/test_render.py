@@ -1,0 +1,151 @@
+from html.parser import HTMLParser
+
+from rich.console import Console
+
+from evalkit.report.layout import Cell, Column, Table
+from evalkit.report.render import to_html, to_latex, to_markdown, to_rich
+from evalkit.report.table import grid_table
+from evalkit.results import Results
+
+TABLE = Table(
+    "sample: 2 queries. 95 % intervals.",
+    (Column("Retriever", "left"), Column("K"), Column("NDCG@10")),
+    (
+        ((Cell("bm25"), Cell("–"), Cell("0.5000", (0.4, 0.6), is_second=True)),),
+        ((Cell("重排"), Cell("10"), Cell("0.7139", None, is_best=True)),),
+    ),
+    ("A note.",),
+)
+NASTY = r"a|b_[bold]x[/bold] <i>&amp;</i> 50% #1 $x$ {y} \z ~^ *s* _u `c`"
+
+
+def one_cell(text: str) -> Table:
+    return Table("c", (Column("A", "left"),), (((Cell(text),),),))
+
+
+def test_markdown():
+    assert to_markdown(TABLE) == (
+        "sample: 2 queries. 95 % intervals.\n"
+        "\n"
+        "| Retriever |   K |                   NDCG@10 |\n"
+        "| --------- | --: | ------------------------: |\n"
+        "| bm25      |   – | _0.5000_ [0.4000, 0.6000] |\n"
+        "| 重排      |  10 |                **0.7139** |\n"
+        "\n"
+        "- **Bold**: highest value of a column; _italic_: second highest; "
+        "values equal to 4 digits are marked alike.\n"
+        "- A note.\n"
+    )
+
+
+def test_latex():
+    assert to_latex(TABLE) == (
+        "% holds East Asian characters: compile with XeLaTeX or LuaLaTeX and ctex\n"
+        "% needs \\usepackage{booktabs}\n"
+        "\\begin{table}\n"
+        "\\centering\n"
+        "\\caption{sample: 2 queries. 95 \\% intervals.}\n"
+        "\\begin{tabular}{lrr}\n"
+        "\\toprule\n"
+        "Retriever & K & NDCG@10 \\\\\n"
+        "\\midrule\n"
+        "bm25 & -- & \\underline{0.5000} \\\\\n"
+        "&  & {\\scriptsize [0.4000, 0.6000]} \\\\\n"
+        "\\addlinespace\n"
+        "重排 & 10 & \\textbf{0.7139} \\\\\n"
+        "\\bottomrule\n"
+        "\\end{tabular}\n"
+        "\\par\\smallskip\\raggedright\\footnotesize \\textbf{Bold}: highest value of a column; "
+        "\\underline{underlined}: second highest; values equal to 4 digits are marked alike. "
+        "A note.\n"
+        "\\end{table}\n"
+    )
+
+
+def test_wide_latex_tables_span_both_columns(realistic: Results):
+    assert to_latex(grid_table(realistic)).count("{table*}") == 2
+
+
+def test_markdown_escapes_what_would_be_markup():
+    assert to_markdown(one_cell(NASTY)).splitlines()[4] == (
+        r"| a\|b\_\[bold\]x\[/bold\] \<i\>\&amp;\</i\> 50% #1 \$x\$ {y} \\z \~^ \*s\* \_u \`c\` |"
+    )
+    assert "| bi_encoder |" in to_markdown(one_cell("bi_encoder"))
+
+
+def test_latex_escapes_what_would_be_markup():
+    assert to_latex(one_cell(NASTY)).splitlines()[8] == (
+        r"a\textbar{}b\_{[}bold{]}x{[}/bold{]} \textless{}i\textgreater{}\&amp;\textless{}/i"
+        r"\textgreater{} 50\% \#1 \$x\$ \{y\} \textbackslash{}z \textasciitilde{}"
+        r"\textasciicircum{} {*}s{*} \_u `c` \\"
+    )
+
+
+def test_rich_shows_names_as_they_are_and_marks_the_best():
+    console = Console(width=120)
+    shown = [part for table in (one_cell(NASTY), TABLE) for part in console.render(to_rich(table))]
+    text = "".join(part.text for part in shown)
+    assert NASTY in text
+    assert "[0.4000, 0.6000]" in text
+    assert [part.style.bold for part in shown if "0.7139" in part.text] == [True]
+    assert [part.style.underline for part in shown if "0.5000" in part.text] == [True]
+
+
+def test_rich_without_intervals():
+    console = Console(width=80)
+    with console.capture() as capture:
+        console.print(to_rich(TABLE, intervals=0))
+    assert "0.5000" in capture.get()
+    assert "0.4000" not in capture.get()
+
+
+def test_rich_never_breaks_a_number(realistic: Results):
+    console = Console(width=100)
+    with console.capture() as capture:
+        console.print(to_rich(grid_table(realistic)))
+    assert "[0.4933," in capture.get()
+    assert " 0.5935]" in capture.get()
+
+
+class Texts(HTMLParser):
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.texts: list[str] = []
+        self.feed(html)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+
+    def handle_data(self, data):
+        self.texts.append(data)
+
+
+def test_html_shows_names_as_they_are():
+    found = Texts(to_html(one_cell(NASTY)))
+    assert NASTY in found.texts
+    assert "i" not in found.tags
+
+
+def test_html_marks_and_groups():
+    html = to_html(TABLE)
+    assert '<td class="right"><u>0.5000</u> <small>[0.4000, 0.6000]</small></td>' in html
+    assert '<td class="right"><strong>0.7139</strong></td>' in html
+    assert html.count("<tbody>") == 2
+    assert '<th scope="row" class="left">bm25</th>' in html
+    assert "<figcaption>sample: 2 queries. 95 % intervals.</figcaption>" in html
+    assert "<li>A note.</li>" in html
+
+
+def test_a_table_without_rows_is_still_a_table():
+    empty = Table("c", (Column("A", "left"), Column("B")), ())
+    assert to_markdown(empty).endswith("| --- | --: |\n")
+    assert "\\midrule\n\\bottomrule" in to_latex(empty)
+    assert len(to_rich(empty).columns) == 2
+
+
+def test_chinese_names_say_which_latex_can_set_them():
+    assert to_latex(one_cell("中文")).startswith(
+        "% holds East Asian characters: compile with XeLaTeX"
+    )
+    assert to_latex(one_cell("plain")).startswith("% needs")
