@@ -1,0 +1,261 @@
+"""The command line: compose a config with Hydra, check it, run, save. Hydra is known only here.
+
+Exit codes: 0 done, 2 a mistake of the user's in one line, 130 interrupted, 1 a bug (its traceback).
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from importlib import import_module
+from pathlib import Path
+from typing import Any, NoReturn
+
+import hydra
+from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException, OverrideParseException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from evalkit import tasks
+from evalkit.choices import choice_files, data_folder, listed
+from evalkit.complaints import PLURAL, explained, readable, unknown_key
+from evalkit.errors import ConfigError, EvalkitError
+from evalkit.output import MARKER, mark, unmark
+from evalkit.progress import stderr
+from evalkit.settings import TrackingSettings, checked
+from evalkit.tracking.store import parse_address
+
+log = logging.getLogger(__name__)
+# user:password@ in an address, or password= after its question mark.
+_PASSWORD = re.compile(r"://[^/@\s]*:[^@\s]*@|://\S*[?&]\w*(?:pass|pwd|token)\w*=", re.IGNORECASE)
+
+
+def main() -> None:
+    """Run the command line and exit."""
+    # Hydra would print errors its own way and exit with 1; they are explained below instead.
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    if any(map(_PASSWORD.search, sys.argv[1:])):
+        complain(str(_password_refused()))  # before Hydra saves the command line
+    # Hydra's parser takes no overrides after a flag that stands between them.
+    arguments = sorted(sys.argv[1:], key=lambda part: part not in ("-m", "--multirun"))
+    sys.argv[1:] = map(readable, arguments)
+    store_experiments()
+    OmegaConf.register_new_resolver("evalkit.choices", listed, replace=True)
+    run = hydra.main(version_base="1.3", config_path=str(data_folder("conf")), config_name="config")
+    try:
+        run(job)()
+    except (HydraException, OmegaConfBaseException) as error:
+        complain(explained(_whole_message(error), known_keys, choice_files))
+    except (OSError, ValueError) as error:
+        if _in_job(error):
+            raise
+        if isinstance(error, ValueError):
+            complain(explained(str(error), known_keys, choice_files))
+        complain(f"output folder cannot be written ({error}); choose another: hydra.run.dir=DIR")
+    except KeyboardInterrupt:
+        stderr.print("Interrupted. Scored pairs are kept: the same command goes on from there.")
+        sys.exit(130)
+
+
+def complain(message: str) -> NoReturn:
+    """One line on stderr, exit code 2."""
+    sys.stderr.write(f"evalkit: {' '.join(message.splitlines())}\n")
+    sys.exit(2)
+
+
+def store_experiments() -> None:
+    """Offer experiments/NAME.yaml as +experiment=NAME."""
+    for name, path in choice_files("experiment").items():
+        node = OmegaConf.load(path)
+        ConfigStore.instance().store(group="experiment", name=name, node=node, package="_global_")
+
+
+def job(config: DictConfig) -> None:
+    """One Hydra job. The user's mistakes end it here: Hydra would print its own line about them."""
+    quiet_libraries()
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    try:
+        perform(config, folder)
+    except EvalkitError as error:
+        complain(str(error))
+    except OmegaConfBaseException as error:
+        complain(explained(_whole_message(error), known_keys, choice_files))
+    finally:
+        _remove_empty(folder)
+
+
+def perform(config: DictConfig, folder: Path) -> None:
+    """The task that the config names, with the output folder marked while it runs."""
+    check_sections(config)
+    tracking = checked(TrackingSettings, _without_password(config.tracking), "tracking")
+    if config.task == "log":
+        tasks.log_results(Path(str(config.path)).expanduser(), tracking)
+    elif config.dry_run:
+        tasks.show_plan(build(config, tracking))
+    else:
+        parts = build(config, tracking)
+        mark(folder, "running")
+        try:
+            tasks.run_experiment(parts, folder, tracking)
+        except EvalkitError:
+            unmark(folder)
+            raise
+        except KeyboardInterrupt:
+            _mark_unfinished(folder, f"interrupted {time.strftime('%Y-%m-%d %H:%M:%S')}")
+            raise
+        except Exception:
+            _mark_unfinished(folder, "failed")
+            raise
+
+
+def _mark_unfinished(folder: Path, state: str) -> None:
+    # Without the mark the results were complete before the trouble came, as in logging to MLflow.
+    if (folder / MARKER).exists():
+        mark(folder, state)
+
+
+def check_sections(config: DictConfig) -> None:
+    """ConfigError for a top-level key that means nothing, added by a '+', or one taken away."""
+    own = OmegaConf.load(data_folder("conf") / "config.yaml")
+    groups = {key for entry in own.defaults if not isinstance(entry, str) for key in entry}
+    expected = {str(key) for key in (*own, *groups) if "/" not in str(key)} - {"defaults", "hydra"}
+    for key in config:
+        if key == "experiment":
+            known = ", ".join(choice_files("experiment")) or "none"
+            raise ConfigError(f"experiment '{config[key]}' is unknown. Known: {known}")
+        if key not in expected | {"path"}:
+            raise ConfigError(unknown_key(str(key), expected))
+    for key in sorted(expected - set(config)):
+        raise ConfigError(f"{key} has no value; give it as {key}={PLURAL.get(key, 'VALUE')}")
+    if not str(config.name or "").strip():
+        raise ConfigError("name is empty; it names the output folder: name=my-first-sweep")
+    if not isinstance(config.dry_run, bool):
+        raise ConfigError(f"dry_run={config.dry_run}: expected true or false")
+
+
+def build(config: DictConfig, tracking: TrackingSettings) -> tasks.Parts:
+    """The components that a config describes, each setting checked by type."""
+    settings = plain(config)
+    if tracking.kind == "mlflow":  # a mistake in the address need not wait for the results
+        settings["tracking"]["uri"] = parse_address(tracking.uri).shown
+    return tasks.Parts(
+        dataset=_instance(config.dataset, "dataset"),
+        retrievers={
+            str(name): _instance(node, f"retriever.{name}")
+            for name, node in config.retriever.items()
+        },
+        rerankers={
+            str(name): _instance(node, f"reranker.{name}") for name, node in config.reranker.items()
+        },
+        settings={key: settings[key] for key in ("sweep", "measures", "gains", "bootstrap")},
+        config=settings,
+    )
+
+
+def _instance(node: DictConfig, where: str) -> Any:
+    """The component of a config node: the one place where a `_target_` becomes an object."""
+    settings = plain(node)
+    if not isinstance(settings, dict):
+        raise ConfigError(f"{where}={settings}: expected a component's settings; leave it out")
+    target = str(settings.pop("_target_", ""))
+    if not target.startswith("evalkit."):
+        raise ConfigError(f"{where}._target_='{target}': expected a class under evalkit.")
+    module, _, name = target.rpartition(".")
+    try:
+        kind = getattr(import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(f"{where}._target_='{target}': no such class ({error})") from error
+    return checked(kind, settings, where)
+
+
+def plain(node: Any) -> Any:
+    """Resolved, plain Python data of a config node; a ??? left in it is an error."""
+    if not OmegaConf.is_config(node):
+        return node
+    return OmegaConf.to_container(node, resolve=True, throw_on_missing=True)
+
+
+def _without_password(tracking: DictConfig) -> dict[str, Any]:
+    """The tracking settings; a password is refused in a config, not in an environment variable."""
+    raw = OmegaConf.to_container(tracking, resolve=False)
+    if isinstance(raw, dict) and _PASSWORD.search(str(raw.get("uri"))):
+        raise _password_refused()
+    return plain(tracking)
+
+
+def _password_refused() -> ConfigError:
+    return ConfigError(
+        "tracking.uri holds a password, which would end in saved configs; put the address into "
+        "the environment variable MLFLOW_TRACKING_URI and leave tracking.uri out"
+    )
+
+
+def _remove_empty(folder: Path) -> None:
+    """Take away the folders that Hydra made for a job that leaves no results."""
+    with suppress(OSError):
+        folder.rmdir()
+        made_for_jobs = HydraConfig.get().mode == RunMode.MULTIRUN
+        if made_for_jobs and [p.name for p in folder.parent.iterdir()] == ["multirun.yaml"]:
+            (folder.parent / "multirun.yaml").unlink()
+            folder.parent.rmdir()
+        # Hydra's default is outputs/NAME/TIME; folders that the user made elsewhere stay.
+        names = [parent.name for parent in list(folder.parents)[:3]]
+        if "outputs" in names:
+            for parent in list(folder.parents)[: names.index("outputs") + 1]:
+                parent.rmdir()
+
+
+def quiet_libraries() -> None:
+    """Other libraries' chatter stays out of our terminal; their warnings come through."""
+    for name in ("httpx", "urllib3", "jieba", "bm25s", "sentence_transformers", "filelock"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def known_keys() -> Iterable[str]:
+    """Every key of the default config and of each group's choices, and the groups themselves."""
+    yield from ("path", "hydra.run.dir", "hydra.sweep.dir")
+    for path in choice_files("dataset").values():
+        yield from (f"dataset.{key!s}" for key in OmegaConf.load(path))
+    GlobalHydra.instance().clear()
+    with hydra.initialize_config_dir(str(data_folder("conf")), version_base="1.3"):
+        selected = [f"{group}=[{','.join(choice_files(group))}]" for group in PLURAL]
+        config = hydra.compose("config", selected)
+    yield from _flat(OmegaConf.to_container(config, resolve=False))
+
+
+def _flat(config: Any, prefix: str = "") -> Iterator[str]:
+    for key, value in config.items():
+        yield f"{prefix}{key}"
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+
+
+def _whole_message(error: BaseException) -> str:
+    """An exception's message and those of its causes: Hydra wraps OmegaConf's."""
+    parts: list[str] = []
+    current: BaseException | None = error
+    while current is not None:
+        if isinstance(current, OverrideParseException):
+            parts.append(f"Error parsing override '{current.override}'")
+        parts.append(str(current))
+        current = current.__cause__
+    return "\n".join(parts)
+
+
+def _in_job(error: BaseException) -> bool:
+    """True when an error comes out of our job, False when Hydra failed before it began."""
+    trace = error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_code is job.__code__:
+            return True
+        trace = trace.tb_next
+    return False

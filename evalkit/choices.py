@@ -1,0 +1,43 @@
+"""What can be chosen on the command line: the config groups and what is in them; plain files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from textwrap import fill
+
+import evalkit
+
+PACKAGE = Path(evalkit.__file__).parent
+# A group with more choices than this is listed by name only.
+_DESCRIBED = 12
+
+
+def data_folder(name: str) -> Path:
+    """conf/ or experiments/: inside the package in a wheel, beside it in a checkout."""
+    inside = PACKAGE / name
+    return inside if inside.is_dir() else PACKAGE.parent / name
+
+
+def choice_files(group: str) -> dict[str, Path]:
+    """Choice → its YAML file, sorted by name; empty for a group that does not exist."""
+    folder = data_folder("experiments") if group == "experiment" else data_folder("conf") / group
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+
+
+def listed(group: str) -> str:
+    """The choices of a group for --help: a line each, or only names where they are many."""
+    files = choice_files(group)
+    if not files:
+        return "  (none)"
+    if len(files) > _DESCRIBED:
+        return fill(", ".join(files), 96, initial_indent="  ", subsequent_indent="  ")
+    width = max(map(len, files))
+    return "\n".join(f"  {name:{width}}  {summary(path)}" for name, path in files.items())
+
+
+def summary(path: Path) -> str:
+    """What the first comment of a YAML says, without the example that follows two spaces."""
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if line.startswith("# ") and not line.startswith("# @package"):
+            return line.removeprefix("# ").split("  ")[0]
+    return ""

@@ -1,0 +1,77 @@
+"""The output folder: what other programs read. Each file is written whole; results.json comes last.
+
+A folder with a file named INCOMPLETE holds a run that is going on, was interrupted or failed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from evalkit.errors import DataError
+from evalkit.execution import ExecutionLog
+from evalkit.io import format_run, read_json, write_bytes, write_json, write_parquet, write_text
+from evalkit.report.html import report_html
+from evalkit.report.plots import plots
+from evalkit.report.table import tables, to_latex, to_markdown
+from evalkit.results import SCHEMA, Results
+from evalkit.types import Query
+
+MARKER = "INCOMPLETE"
+WRITING = "results are being written"
+
+
+def unmark(folder: Path) -> None:
+    """Take the mark away after a mistake; not if writing had begun: the folder is a mixture."""
+    marker = folder / MARKER
+    if marker.is_file() and marker.read_text(encoding="utf-8").strip() != WRITING:
+        marker.unlink()
+
+
+def mark(folder: Path, state: str) -> None:
+    """Say in the folder that its results are not complete, and why."""
+    write_text(folder / MARKER, f"{state}\n")
+
+
+def write_output(
+    folder: Path, results: Results, queries: Sequence[Query], execution: ExecutionLog
+) -> None:
+    """Write the whole output contract, then take the INCOMPLETE mark away.
+
+    queries: their texts go into the report.
+    """
+    mark(folder, WRITING)
+    _remove_stale(folder)
+    for name, run in results.runs.items():
+        write_text(folder / "runs" / f"{name}.trec", format_run(run, name))
+    write_parquet(folder / "per_query.parquet", results.per_query())
+    pictures = plots(results)
+    texts = {query.query_id: query.text for query in queries}
+    for name, data in pictures.items():
+        write_bytes(folder / "plots" / name, data)
+    shown = tables(results)
+    write_text(folder / "table.md", "\n\n".join(map(to_markdown, shown)) + "\n")
+    write_text(folder / "table.tex", "\n\n".join(map(to_latex, shown)) + "\n")
+    write_text(folder / "report.html", report_html(results, pictures, texts))
+    write_json(folder / "execution.json", vars(execution))
+    write_json(folder / "results.json", results.as_json())
+    (folder / MARKER).unlink(missing_ok=True)
+
+
+def _remove_stale(folder: Path) -> None:
+    """Results of an earlier run in the same folder must not mix with this one's."""
+    for pattern in ("results.json", "runs/*.trec", "plots/*.png"):
+        for path in folder.glob(pattern):
+            path.unlink()
+
+
+def require_complete(folder: Path) -> None:
+    """DataError unless the folder holds finished results of a schema that is known here."""
+    state = folder / MARKER
+    if state.is_file() or not (folder / "results.json").is_file():
+        found = state.read_text(encoding="utf-8").strip() if state.is_file() else "no results.json"
+        raise DataError(f"{folder}: not a finished output folder ({found}); run it again")
+    schema = read_json(folder / "results.json").get("schema")
+    if schema != SCHEMA:
+        raise DataError(f"{folder}/results.json: schema {json.dumps(schema)}, expected {SCHEMA}")
