@@ -239,14 +239,3 @@ def write_parquet(path: Path, columns: dict[str, Sequence[Any] | np.ndarray]) ->
 
     with atomic(path) as temporary:
         pq.write_table(pa.table(columns), temporary, compression="zstd")
-
-
-def read_parquet(path: Path) -> dict[str, np.ndarray]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        table = pq.read_table(path)
-    except (OSError, pa.ArrowInvalid) as error:
-        raise DataError(f"{path}: cannot be read as Parquet ({error})") from error
-    return {name: table[name].to_numpy(zero_copy_only=False) for name in table.column_names}

@@ -41,7 +41,7 @@ class Doc(NamedTuple):
 
 
 def checked_template(template: str) -> str:
-    """The template, if it holds {title}, {text} or both and no other placeholder; ConfigError."""
+    """The template, if it holds {title}, {text} or both and no other field; ConfigError."""
     fields = re.findall(r"\{(\w*)\}", template)
     if not fields or set(fields) - {"title", "text"}:
         raise ConfigError(

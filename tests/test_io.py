@@ -8,6 +8,7 @@ import os
 import stat
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -241,12 +242,9 @@ def test_json_refuses_what_json_cannot_say(tmp_path):
 def test_parquet(tmp_path):
     path = tmp_path / "p.parquet"
     io.write_parquet(path, {"query_id": ["q1", "文"], "value": np.array([0.5, np.nan])})
-    found = io.read_parquet(path)
-    assert found["query_id"].tolist() == ["q1", "文"]
+    found = pq.read_table(path).to_pydict()
+    assert found["query_id"] == ["q1", "文"]
     np.testing.assert_array_equal(found["value"], [0.5, np.nan])
-    path.write_bytes(path.read_bytes()[:-10])
-    assert "cannot be read as Parquet" in error_of(io.read_parquet, path)
-    assert "cannot be read as Parquet" in error_of(io.read_parquet, tmp_path / "none.parquet")
 
 
 def test_array(tmp_path):
