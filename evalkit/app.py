@@ -26,12 +26,13 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from evalkit import tasks
+from evalkit.assembly import Parts
 from evalkit.choices import choice_files, data_folder, listed
 from evalkit.complaints import PLURAL, explained, readable, unknown_key
 from evalkit.errors import ConfigError, EvalkitError
 from evalkit.output import MARKER, mark, unmark
 from evalkit.progress import stderr
-from evalkit.settings import TrackingSettings, checked
+from evalkit.settings import PartNames, TrackingSettings, checked
 from evalkit.tracking.store import parse_address
 
 log = logging.getLogger(__name__)
@@ -142,12 +143,12 @@ def check_sections(config: DictConfig) -> None:
         raise ConfigError(f"dry_run={config.dry_run}: expected true or false")
 
 
-def build(config: DictConfig, tracking: TrackingSettings) -> tasks.Parts:
+def build(config: DictConfig, tracking: TrackingSettings) -> Parts:
     """The components that a config describes, each setting checked by type."""
     settings = plain(config)
     if tracking.kind == "mlflow":  # a mistake in the address need not wait for the results
         settings["tracking"]["uri"] = parse_address(tracking.uri).shown
-    return tasks.Parts(
+    return Parts(
         dataset=_instance(config.dataset, "dataset"),
         retrievers={
             str(name): _instance(node, f"retriever.{name}")
@@ -158,11 +159,15 @@ def build(config: DictConfig, tracking: TrackingSettings) -> tasks.Parts:
         },
         settings={key: settings[key] for key in ("sweep", "measures", "gains", "bootstrap")},
         config=settings,
+        hidden=checked(PartNames, {"parts": settings["parts"]}, "").parts,
     )
 
 
-def _instance(node: DictConfig, where: str) -> Any:
-    """The component of a config node: the one place where a `_target_` becomes an object."""
+def _instance(node: DictConfig | dict[str, Any], where: str) -> Any:
+    """The component of a config node: the one place where a `_target_` becomes an object.
+
+    A setting that is a component itself, such as a reranker's language model, is built first.
+    """
     settings = plain(node)
     if not isinstance(settings, dict):
         raise ConfigError(f"{where}={settings}: expected a component's settings; leave it out")
@@ -174,6 +179,9 @@ def _instance(node: DictConfig, where: str) -> Any:
         kind = getattr(import_module(module), name)
     except (ImportError, AttributeError) as error:
         raise ConfigError(f"{where}._target_='{target}': no such class ({error})") from error
+    for key, value in settings.items():
+        if isinstance(value, dict) and "_target_" in value:
+            settings[key] = _instance(value, f"{where}.{key}")
     return checked(kind, settings, where)
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from textwrap import fill
 
 import evalkit
 
 PACKAGE = Path(evalkit.__file__).parent
-# A group with more choices than this is listed by name only.
-_DESCRIBED = 12
+# Choices beyond this many are listed by name only.
+_DESCRIBED = 30
 
 
 def data_folder(name: str) -> Path:
@@ -25,14 +26,27 @@ def choice_files(group: str) -> dict[str, Path]:
 
 
 def listed(group: str) -> str:
-    """The choices of a group for --help: a line each, or only names where they are many."""
+    """The choices of a group for --help: a line each, but presets of them, such as a well-known
+    model, by name only, and all by name where they are many."""
     files = choice_files(group)
     if not files:
         return "  (none)"
-    if len(files) > _DESCRIBED:
-        return fill(", ".join(files), 96, initial_indent="  ", subsequent_indent="  ")
-    width = max(map(len, files))
-    return "\n".join(f"  {name:{width}}  {summary(path)}" for name, path in files.items())
+    if len(files) > _DESCRIBED and not any(map(is_preset, files.values())):
+        return _wrapped(files)
+    kinds = {name: path for name, path in files.items() if not is_preset(path)}
+    presets = [name for name in files if name not in kinds]
+    width = max(map(len, kinds))
+    lines = [f"  {name:{width}}  {summary(path)}" for name, path in kinds.items()]
+    return "\n".join([*lines, *([_wrapped(presets)] if presets else [])])
+
+
+def is_preset(path: Path) -> bool:
+    """Whether a choice builds on another one of its group and changes some of its settings."""
+    return "@_here_" in path.read_text(encoding="utf-8")
+
+
+def _wrapped(names: Iterable[str]) -> str:
+    return fill(", ".join(names), 96, initial_indent="  ", subsequent_indent="  ")
 
 
 def summary(path: Path) -> str:

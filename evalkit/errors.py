@@ -6,6 +6,7 @@
     ├── ModelNotFound            a model that is neither a path, nor cached, nor in a wheel
     ├── ScoreError               a retriever or reranker returned something that is no ranking
     ├── OutputError              the output folder or the cache cannot be written
+    ├── RemoteError              a model server refused, failed for good, or the budget is spent
     └── TrackingError            the tracking server refused or is down (never costs a result)
 
 Every message says what was found, what was expected and how to put it right. Anything that is not
@@ -41,6 +42,14 @@ class ScoreError(EvalkitError):
 
 class OutputError(EvalkitError):
     """A folder cannot be written."""
+
+
+class RemoteError(EvalkitError):
+    """A model server gave no answer, or may not be asked any more; `status` is HTTP's, if any."""
+
+    def __init__(self, message: str, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class TrackingError(EvalkitError):

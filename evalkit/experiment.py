@@ -17,18 +17,22 @@ import numpy as np
 
 from evalkit.errors import ConfigError, ScoreError
 from evalkit.execution import ExecutionLog
+from evalkit.first_stage import first_stage
 from evalkit.measures import MeasureSet, bootstrap_intervals, parse_measures
 from evalkit.measures.names import deepest_rank
 from evalkit.progress import track
 from evalkit.results import NO_RERANKER, Results, SystemResult
 from evalkit.run import Run, union
 from evalkit.settings import BootstrapSettings, MeasureSettings, SweepSettings
-from evalkit.types import Dataset, DatasetInfo, Reranker, Retriever
+from evalkit.types import Dataset, DatasetInfo, Reranker, Retriever, for_retriever
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """Everything an experiment consists of; `run` gives its Results."""
+    """Everything an experiment consists of; `run` gives its Results.
+
+    hidden: retrievers that are only parts of others; what they spend and say is reported.
+    """
 
     dataset: Dataset
     retrievers: Mapping[str, Retriever]
@@ -37,6 +41,7 @@ class Experiment:
     measures: MeasureSettings
     bootstrap: BootstrapSettings = field(default_factory=BootstrapSettings)
     manifest: Mapping[str, Any] = field(default_factory=dict)
+    hidden: Mapping[str, Retriever] = field(default_factory=dict)
 
     def check(self) -> None:
         """ConfigError for settings that do not fit together; called before anything is computed."""
@@ -91,7 +96,7 @@ class Experiment:
             self.measures.gains,
             max_grade=max((qrel.relevance for qrel in qrels), default=1),
         )
-        return MeasureSet(parsed, qrels)
+        return MeasureSet(parsed, qrels, self.dataset)
 
     def depth(self, measure_set: MeasureSet) -> int:
         """Docs retrieved a query: enough for every K, every N and every measure's cutoff."""
@@ -124,6 +129,8 @@ class Experiment:
                     )
                     runs[measured[0].run_name] = ranking
                     systems.extend(measured)
+        for name, retriever in {**self.retrievers, **self.hidden}.items():
+            execution.add_work(f"retriever.{name}", getattr(retriever, "work", {}))
         with execution.timed("bootstrap"):
             systems = self.with_intervals(systems, measure_set.names)
         return Results(
@@ -137,8 +144,20 @@ class Experiment:
             resamples=self.bootstrap.resamples,
             seed=self.bootstrap.seed,
             tags=self.dataset.tags,
+            details=self._details(),
             manifest=self._manifest_with(execution.warnings),
         )
+
+    def _details(self) -> dict[str, Mapping[str, Any]]:
+        """What retrievers and rerankers say about themselves, by "retriever.NAME" and the like."""
+        stages = {**self.retrievers, **self.hidden}
+        named: dict[str, Any] = {f"retriever.{name}": part for name, part in stages.items()}
+        named |= {f"reranker.{name}": part for name, part in self.rerankers.items()}
+        return {
+            name: details
+            for name, part in named.items()
+            if (details := _without_empty(getattr(part, "details", {})))
+        }
 
     def _manifest_with(self, warnings: list[str]) -> dict[str, Any]:
         before = list(self.manifest.get("warnings", ()))
@@ -146,14 +165,12 @@ class Experiment:
 
     def retrieve(self, depth: int, execution: ExecutionLog) -> dict[str, Run]:
         """Each retriever's candidates, `depth` docs a query, the query's own doc left out."""
-        own = 1 if self.dataset.exclude_self else 0
         candidates: dict[str, Run] = {}
         for name, retriever in self.retrievers.items():
             with execution.timed(f"index {name}"):
                 retriever.index(self.dataset)
             with execution.timed(f"retrieve {name}"):
-                found = retriever.retrieve(self.dataset.queries, depth + own)
-            candidates[name] = (found.without_self() if own else found).top(depth)
+                candidates[name] = first_stage(retriever, self.dataset, depth)
             empty = int((candidates[name].sizes == 0).sum())
             if empty:
                 queries = f"{empty} {'query' if empty == 1 else 'queries'}"
@@ -177,31 +194,39 @@ class Experiment:
         queries, ks = self.dataset.queries, sorted(set(self.sweep.k))
         heads: dict[tuple[str, int], Run] = {}
         if reranker.depends_on_list:
-            pairs = 0
+            pairs = len(union([run.top(ks[-1]) for run in candidates.values()]))
             for retriever_name, run in candidates.items():
-                for k in ks:
+                fitted = for_retriever(reranker, retriever_name)
+                # The largest K first: what a store keeps serves the others.
+                for k in reversed(ks):
                     given = run.top(k)
-                    heads[retriever_name, k] = reranker.rerank(queries, self.dataset, given)
-                    pairs += len(given)
+                    heads[retriever_name, k] = fitted.rerank(queries, self.dataset, given)
+                    execution.add_work(f"reranker.{name}", getattr(fitted, "work", {}))
         else:
             pool = union([run.top(ks[-1]) for run in candidates.values()])
             scored = reranker.rerank(queries, self.dataset, pool)
+            execution.add_work(f"reranker.{name}", getattr(reranker, "work", {}))
             pairs = len(pool)
             for retriever_name, run in candidates.items():
                 for k in ks:
                     given = run.top(k)
                     heads[retriever_name, k] = given.with_scores(given.scores_in(scored))
-        counts = getattr(reranker, "counts", None)
-        if counts is not None:
-            execution.pairs[name] = counts._asdict()
         cells: dict[tuple[str, int | None], tuple[Run, float]] = {}
-        for (retriever_name, k), head in heads.items():
-            if len(head) != int(np.minimum(candidates[retriever_name].sizes, k).sum()):
-                raise ScoreError(
-                    f"reranker '{name}' added or dropped candidates; expected the same"
-                )
-            ranking = candidates[retriever_name].reranked(head, self.sweep.tail)
-            cells[retriever_name, k] = ranking, head.tied_share()
+        filters = getattr(reranker, "filters", False)
+        for retriever_name in candidates:
+            for k in ks:
+                head, given = heads[retriever_name, k], candidates[retriever_name].top(k)
+                # Heads sliced from a pointwise reranker's scores hold the candidates as they are.
+                listed = reranker.depends_on_list
+                added = listed and np.isnan(head.scores_in(given)).any()
+                if added or (len(head) != len(given) and not filters):
+                    raise ScoreError(
+                        f"reranker '{name}' added or dropped candidates; expected the same"
+                    )
+                # What a filter dropped must not come back below it.
+                tail = "drop" if filters else self.sweep.tail
+                ranking = candidates[retriever_name].reranked(head, tail)
+                cells[retriever_name, k] = ranking, head.tied_share()
         return cells, pairs
 
     def measure(
@@ -233,6 +258,15 @@ class Experiment:
             SystemResult(**{**vars(s), "ci": {name: tuple(next(each)) for name in names}})
             for s in systems
         ]
+
+
+def _without_empty(details: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy without mappings that hold nothing."""
+    nested = {
+        key: _without_empty(value) if isinstance(value, Mapping) else value
+        for key, value in details.items()
+    }
+    return {key: value for key, value in nested.items() if value != {}}
 
 
 def dataset_info(dataset: Dataset) -> DatasetInfo:

@@ -14,7 +14,9 @@ import numpy as np
 from evalkit.errors import ConfigError
 from evalkit.run import Run, union
 
-NORMALISATIONS = ("min_max", "z_score")
+NORMALISATIONS = ("min_max", "z_score", "rank", "sigmoid")
+# Under these a doc that a run did not return scores 0, below all that it did.
+_ZERO_BASED = ("min_max", "rank")
 
 
 def _checked_weights(runs: Sequence[Run], weights: Sequence[float] | None) -> Sequence[float]:
@@ -37,18 +39,31 @@ def rrf(runs: Sequence[Run], k: float = 60.0, weights: Sequence[float] | None = 
     return fused.with_scores(total.astype(np.float32))
 
 
-def normalised(run: Run, method: str) -> np.ndarray:
+def normalised(
+    run: Run,
+    method: str,
+    temperature: float = 1.0,
+    clip: tuple[float, float] | None = None,
+) -> np.ndarray:
     """Scores normalised within each query: float64, shape (n,).
 
-    min_max: to [0, 1]; z_score: mean 0, standard deviation 1. Where all scores of a query are
-    equal, min_max gives 1 (each is the best) and z_score 0.
+    min_max: to [0, 1]; z_score: mean 0, standard deviation 1; rank: (n - rank) / n with ranks from
+    0, so 1 for the first; sigmoid: 1 / (1 + exp(-score / temperature)), which looks at no other
+    score. Where all scores of a query are equal, min_max gives 1 (each is the best) and z_score 0.
+    clip: bounds put on the scores before that, against outliers.
     """
     if method not in NORMALISATIONS:
         raise ConfigError(f"normalisation '{method}' is unknown; choose from {NORMALISATIONS}")
     scores = run.scores.astype(np.float64)
     if len(scores) == 0:
         return scores
+    if clip is not None:
+        scores = np.clip(scores, *clip)
     rows, sizes = run.rows, np.maximum(run.sizes, 1)
+    if method == "sigmoid":
+        return 0.5 * (1.0 + np.tanh(0.5 * scores / temperature))
+    if method == "rank":
+        return (sizes[rows] - run.ranks) / sizes[rows]
     if method == "min_max":
         filled = np.flatnonzero(run.sizes)
         high, low = np.zeros(len(sizes)), np.zeros(len(sizes))
@@ -75,7 +90,7 @@ def weighted_sum(
         scores = normalised(run, normalisation)
         lowest = np.zeros(len(run.query_ids))
         filled = np.flatnonzero(run.sizes)
-        if normalisation != "min_max":
+        if normalisation not in _ZERO_BASED:
             lowest[filled] = scores[run.offsets[1:][filled] - 1]
         theirs = fused.scores_in(Run(**{**vars(run), "scores": scores.astype(np.float32)}))
         total += weight * np.where(np.isnan(theirs), lowest[fused.rows], theirs.astype(np.float64))

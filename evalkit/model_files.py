@@ -13,16 +13,20 @@ from typing import Any
 
 from evalkit.errors import ModelNotFound
 
-# In a directory, the first of these (or its shards) is what transformers loads.
+# In a directory, the first of these (or its shards) is what transformers loads; peft, the first of
+# the others.
 _WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+_ADAPTER_WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
+_VOCABULARIES = ("tokenizer.json", "vocab.*", "*.model", "*.tiktoken", "bpe.codes")
 # The other files that change a model's output. Read-me files, training scripts, data_config.json
 # and exports to other formats do not, so that every copy of a model has one digest.
 _SETTINGS = (
-    "config.json", "config_sentence_transformers.json", "modules.json", "sentence_*_config.json",
-    "router_config.json", "cnn_config.json", "lstm_config.json", "wordembedding_config.json",
-    "whitespacetokenizer_config.json", "tokenizer.json", "tokenizer_config.json", "vocab.*",
-    "merges.txt", "special_tokens_map.json", "added_tokens.json", "*.model", "*.tiktoken",
-    "bpe.codes", "chat_template*.jinja", "chat_template.json",
+    "config.json", "adapter_config.json", "config_sentence_transformers.json", "modules.json",
+    "sentence_*_config.json", "router_config.json", "cnn_config.json", "lstm_config.json",
+    "wordembedding_config.json", "whitespacetokenizer_config.json", "tokenizer.json",
+    "tokenizer_config.json", "vocab.*", "merges.txt", "special_tokens_map.json",
+    "added_tokens.json", "*.model", "*.tiktoken", "bpe.codes", "chat_template*.jinja",
+    "chat_template.json", "generation_config.json",
 )  # fmt: skip
 
 
@@ -55,6 +59,26 @@ def read_config(folder: Path) -> dict[str, Any]:
     return config
 
 
+def has_tokenizer(folder: Path) -> bool:
+    """Whether a vocabulary is there; without one, transformers makes an empty tokenizer."""
+    return any(next(folder.glob(pattern), None) for pattern in _VOCABULARIES)
+
+
+def is_adapter(folder: Path) -> bool:
+    """Whether the folder holds a peft adapter: what was learned on top of another model."""
+    return (folder / "adapter_config.json").is_file()
+
+
+def read_adapter_config(folder: Path) -> dict[str, Any]:
+    """An adapter's adapter_config.json."""
+    config = read_json(folder / "adapter_config.json")
+    if not isinstance(config, dict) or "peft_type" not in config:
+        raise ModelNotFound(
+            f"{folder / 'adapter_config.json'}: names no peft_type; get the adapter anew"
+        )
+    return config
+
+
 def _directories(folder: Path) -> list[Path]:
     """The directories that a model is loaded from: its folder, and what modules.json names."""
     modules = read_json(folder / "modules.json") or []
@@ -67,9 +91,13 @@ def _directories(folder: Path) -> list[Path]:
     return sorted(path for path in found if path.is_dir() and path.is_relative_to(folder))
 
 
+def _weight_files(directory: Path) -> tuple[str, ...]:
+    return _ADAPTER_WEIGHTS if is_adapter(directory) else _WEIGHTS
+
+
 def _weights(directory: Path) -> list[Path]:
     """The weight files that are loaded from one directory; ModelNotFound when a shard is gone."""
-    for name in _WEIGHTS:
+    for name in _weight_files(directory):
         if (directory / name).is_file():
             return [directory / name]
         index = read_json(directory / f"{name}.index.json")
@@ -84,7 +112,7 @@ def _weights(directory: Path) -> list[Path]:
 
 
 def weight_names(folder: Path) -> set[str]:
-    """The names of all parameters in a model's weight files; no weights are read."""
+    """The names of all parameters in a model's or adapter's weight files; no weights are read."""
     import torch
     from safetensors import safe_open
 
@@ -98,15 +126,15 @@ def weight_names(folder: Path) -> set[str]:
     return names
 
 
-def check_whole(folder: Path, name: str, remedy: str) -> Path:
-    """The folder, if it holds a whole model; ModelNotFound for adapters and missing weights.
+def check_whole(folder: Path, name: str, remedy: str, adapter: bool = False) -> Path:
+    """The folder, if it holds a whole model; ModelNotFound for missing weights.
 
-    remedy: what to do about missing weights.
+    remedy: what to do about missing weights. adapter: whether a peft adapter will do, too.
     """
     directories = _directories(folder)
     for directory in directories:
         # Even beside whole weights: the libraries then load the model that it names elsewhere.
-        if (directory / "adapter_config.json").is_file():
+        if is_adapter(directory) and not (adapter and directory == folder):
             raise ModelNotFound(
                 f"model '{name}' is an adapter ({directory / 'adapter_config.json'}), which cannot "
                 "be used; merge it into its base model (merge_and_unload in peft), give that folder"
@@ -117,7 +145,8 @@ def check_whole(folder: Path, name: str, remedy: str) -> Path:
         needed = isinstance(settings, dict) and "model_type" in settings
         if not weights and (needed or not any(found.values())):
             raise ModelNotFound(
-                f"model '{name}': no weights in {directory} ({' or '.join(_WEIGHTS)}); {remedy}"
+                f"model '{name}': no weights in {directory} "
+                f"({' or '.join(_weight_files(directory))}); {remedy}"
             )
     return folder
 
@@ -131,7 +160,10 @@ def _digest_of(folder: str, stamps: tuple[tuple[str, int, int], ...]) -> str:
 
 
 def model_digest(folder: Path) -> str:
-    """A digest of a model folder's weights, tokenizer and settings: 16 hex digits."""
+    """A digest of a model's or adapter's weights, tokenizer and settings: 16 hex digits.
+
+    An adapter's says nothing about the model that it is put on.
+    """
     directories = _directories(folder)
     weights = {path for directory in directories for path in _weights(directory)}
     if not weights:

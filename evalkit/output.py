@@ -12,6 +12,7 @@ from pathlib import Path
 from evalkit.errors import DataError
 from evalkit.execution import ExecutionLog
 from evalkit.io import format_run, read_json, write_bytes, write_json, write_parquet, write_text
+from evalkit.report.details import details_markdown
 from evalkit.report.html import report_html
 from evalkit.report.plots import plots
 from evalkit.report.table import tables, to_latex, to_markdown
@@ -51,7 +52,8 @@ def write_output(
     for name, data in pictures.items():
         write_bytes(folder / "plots" / name, data)
     shown = tables(results)
-    write_text(folder / "table.md", "\n\n".join(map(to_markdown, shown)) + "\n")
+    sections = [*map(to_markdown, shown), details_markdown(results)]
+    write_text(folder / "table.md", "\n\n".join(filter(None, sections)) + "\n")
     write_text(folder / "table.tex", "\n\n".join(map(to_latex, shown)) + "\n")
     write_text(folder / "report.html", report_html(results, pictures, texts))
     write_json(folder / "execution.json", vars(execution))

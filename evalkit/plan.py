@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+import numpy as np
 
 from evalkit.execution import ExecutionLog
 from evalkit.experiment import Experiment
-from evalkit.rerankers.pointwise import PointwiseReranker
 from evalkit.results import NO_RERANKER
 from evalkit.run import Run, union
+from evalkit.types import Reranker
 
 
 @dataclass(frozen=True)
 class RerankerPlan:
     """pairs: distinct (query, doc) pairs, or an upper bound (`exact` False) while an index is
-    missing. scored: those that are not in the store. None: not known before the run."""
+    missing. scored: those that are not in the store. None: not known before the run. cost: what
+    the lists cost at most, by unit, from a reranker that can tell. listed: whether it depends on
+    the list."""
 
     name: str
     pairs: int
     exact: bool
     scored: int | None
+    cost: Mapping[str, int] = field(default_factory=dict)
+    listed: bool = False
 
 
 @dataclass(frozen=True)
@@ -41,12 +48,15 @@ class Plan:
         ]
         for plan in self.rerankers:
             amount = f"{plan.pairs:,} pairs" if plan.exact else f"at most {plan.pairs:,} pairs"
-            if plan.scored is None:
-                known = (
-                    "each K and retriever anew" if plan.exact else "known once indexes are built"
-                )
+            if plan.listed:
+                known = "depends on the list: run for each K and retriever"
+            elif plan.scored is None:
+                known = "all anew" if plan.exact else "known once indexes are built"
             else:
                 known = f"{plan.scored:,} to score, the rest is in the store"
+            if plan.cost:
+                most = ", ".join(f"{count:,} {unit}" for unit, count in plan.cost.items())
+                known += f"; at most {most}"
             out.append(f"reranker {plan.name}: {amount} ({known})")
         return out
 
@@ -68,7 +78,11 @@ def plan(experiment: Experiment) -> Plan:
         depth=depth,
         indexes=indexes,
         rerankers=[
-            _reranker_plan(experiment, name, reranker.depends_on_list, candidates)
+            replace(
+                _reranker_plan(experiment, name, reranker.depends_on_list, candidates),
+                cost=_cost(experiment, reranker, candidates),
+                listed=reranker.depends_on_list,
+            )
             for name, reranker in real.items()
         ],
     )
@@ -87,7 +101,32 @@ def _reranker_plan(
         return RerankerPlan(name, pairs, True, None)
     pool = union([run.top(ks[-1]) for run in candidates.values()])
     reranker = experiment.rerankers[name]
-    if isinstance(reranker, PointwiseReranker):
-        counts = reranker.count(queries, experiment.dataset, pool)
+    count = getattr(reranker, "count", None)
+    if count is not None:
+        counts = count(queries, experiment.dataset, pool)
         return RerankerPlan(name, len(pool), True, counts.scored)
     return RerankerPlan(name, len(pool), True, None)
+
+
+def _cost(
+    experiment: Experiment, reranker: Reranker, candidates: dict[str, Run] | None
+) -> dict[str, int]:
+    """The reranker's own estimate over all the lists it will be given."""
+    estimate = getattr(reranker, "estimate", None)
+    if estimate is None:
+        return {}
+    ks = sorted(set(experiment.sweep.k))
+    full = np.full(len(experiment.dataset.queries), ks[-1], dtype=np.int64)
+    runs = list((candidates or dict.fromkeys(experiment.retrievers)).values())
+    sizes = [full if run is None else run.sizes for run in runs]
+    if reranker.depends_on_list:
+        lists = [np.minimum(each, k) for each in sizes for k in ks]
+    elif candidates is None:
+        lists = [full * len(runs)]
+    else:
+        lists = [union([run.top(ks[-1]) for run in candidates.values()]).sizes]
+    total: dict[str, int] = {}
+    for each in lists:
+        for unit, amount in estimate(each).items():
+            total[unit] = total.get(unit, 0) + int(amount)
+    return total

@@ -59,7 +59,8 @@ class Results:
     runs: run_name → uncut ranking. union_pairs: reranker → distinct (query, doc) pairs that its
     grid needs. tags: query_id → tags, where the collection has them. manifest: where the numbers
     come from (config, fingerprints, versions, device), plain JSON data. level, resamples, seed: of
-    the bootstrap intervals, those of paired differences too.
+    the bootstrap intervals, those of paired differences too. details: component, such as
+    "reranker.ltr" → what it learned or met, plain JSON data.
     """
 
     dataset: DatasetInfo
@@ -73,6 +74,7 @@ class Results:
     level: float = 0.95
     resamples: int = 10_000
     seed: int = 0
+    details: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
     def uncut(self) -> list[SystemResult]:
@@ -106,6 +108,7 @@ class Results:
             "measures": list(self.measure_names),
             "ci_level": self.level,
             "union_pairs": dict(self.union_pairs),
+            "details": dict(self.details),
             "systems": systems,
             "manifest": dict(self.manifest),
         }

@@ -131,19 +131,22 @@ class Run:
         """Each result's doc id: str, shape (n,)."""
         return self.vocabulary[self.docs]
 
-    def _take(self, keep: np.ndarray) -> Run:
+    def where(self, keep: np.ndarray) -> Run:
         """The results where the boolean mask `keep`, shape (n,), holds."""
         offsets = np.concatenate([[0], np.cumsum(keep)])[self.offsets]
         return Run(self.query_ids, offsets, self.vocabulary, self.docs[keep], self.scores[keep])
 
-    def top(self, k: int) -> Run:
-        """The best `k` results of every query."""
-        return self if len(self) == 0 or self.sizes.max() <= k else self._take(self.ranks < k)
+    def top(self, k: int | np.ndarray) -> Run:
+        """The best `k` results of every query; k: one for all, or int of shape (Q,)."""
+        if len(self) == 0 or (self.sizes <= k).all():
+            return self
+        limits = np.broadcast_to(k, (len(self.query_ids),))
+        return self.where(self.ranks < np.repeat(limits, self.sizes))
 
     def without_self(self) -> Run:
         """Without results whose doc_id is the query_id (ArguAna, Quora)."""
         own = np.asarray(self.query_ids, dtype=np.str_)[self.rows] if len(self) else self.doc_ids
-        return self._take(self.doc_ids != own)
+        return self.where(self.doc_ids != own)
 
     def select(self, query_ids: Sequence[str]) -> Run:
         """The same rankings for exactly these queries, in this order; those not here are empty."""
@@ -188,7 +191,7 @@ class Run:
         if tail == "drop":
             return head.select(self.query_ids)
         head = head.select(self.query_ids)
-        below = self._take(np.isnan(self.scores_in(head)))
+        below = self.where(np.isnan(self.scores_in(head)))
         if len(below) == 0:
             return head
         lowest = np.zeros(len(self.query_ids), dtype=np.float64)

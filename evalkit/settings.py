@@ -66,6 +66,13 @@ class TrackingSettings:
                 raise ConfigError(f"tracking.{key} is empty; give it a value, or use tracking=off")
 
 
+@dataclass(frozen=True)
+class PartNames:
+    """parts: retrievers and rerankers that are only parts of others, no systems of their own."""
+
+    parts: list[str]
+
+
 def checked(kind: type[T], values: Mapping[str, Any], where: str) -> T:
     """`kind(**values)`, each value checked against its annotation first; ConfigError if one is off.
 
@@ -78,12 +85,16 @@ def checked(kind: type[T], values: Mapping[str, Any], where: str) -> T:
         raise ConfigError(f"{where}={_shown(values)}: expected settings, such as {where}.KEY=VALUE")
     known = list(inspect.signature(kind).parameters)
     hints = get_type_hints(kind.__init__)
-    lenient = ConfigDict(coerce_numbers_to_str=True)
+    # No setting means anything as NaN or infinity, and JSON has neither.
+    lenient = ConfigDict(coerce_numbers_to_str=True, allow_inf_nan=False)
     arguments: dict[str, Any] = {}
     for name, value in values.items():
         key = f"{where}.{name}" if where else name
         if name not in known:
             raise ConfigError(f"{key} is not a setting.{nearest(name, known)}")
+        if not isinstance(value, (type(None), str, int, float, list, Mapping)):
+            arguments[name] = value  # a component, built and checked already
+            continue
         try:
             adapter = TypeAdapter(hints.get(name, Any), config=lenient)
             arguments[name] = adapter.validate_python(value)
@@ -95,7 +106,8 @@ def checked(kind: type[T], values: Mapping[str, Any], where: str) -> T:
 def _mismatch(key: str, value: Any, detail: Any) -> str:
     """One line on a value of the wrong type; `detail` is one of pydantic's errors."""
     place = "".join(f"[{part}]" for part in detail["loc"] if isinstance(part, int))
-    if detail["type"] == "list_type":
+    listed = detail["type"] == "is_instance_of" and detail["ctx"]["class"] == "Sequence"
+    if listed or detail["type"] in ("list_type", "tuple_type"):
         example = value if value not in (None, "") and not isinstance(value, Mapping) else "A,B"
         return f"{key}={_shown(value)}: expected a list; write {key}=[{example}]"
     return f"{key}{place}={_shown(detail['input'])}: {detail['msg'].lower()}"

@@ -68,7 +68,7 @@ def test_pairs_scored_are_the_union_and_each_cell_equals_the_same_cell_alone(
 
     pool = union([r.retrieve(dataset.queries, 100) for r in retrievers.values()])
     assert joint.union_pairs == {"cross_encoder": len(pool)}
-    assert execution.pairs["cross_encoder"]["scored"] == len(pool)
+    assert execution.work["reranker.cross_encoder"]["scored"] == len(pool)
 
     together = cells(joint)
     for name in retrievers:
@@ -142,7 +142,7 @@ def test_a_reranker_that_depends_on_the_list_is_run_for_each_k_and_retriever(tmp
     retriever = BM25Retriever(cache_dir=tmp_path)
     results = experiment(dataset, {"bm25": retriever}, {"list": reranker}, k=[5, 10]).run()
     candidates = retriever.retrieve(dataset.queries, 100)
-    assert reranker.sizes == [len(candidates.top(5)), len(candidates.top(10))]
+    assert reranker.sizes == [len(candidates.top(10)), len(candidates.top(5))]
     reversed_top = results.runs["bm25+list+k5"][dataset.queries[0].query_id][:5]
     first_stage = candidates[dataset.queries[0].query_id][:5]
     assert [d for d, _ in reversed_top] == [d for d, _ in reversed(first_stage)]

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from evalkit.errors import ConfigError
+from evalkit.rerankers.threshold import ThresholdReranker
 from evalkit.settings import (
     BootstrapSettings,
     MeasureSettings,
@@ -95,3 +96,9 @@ def test_tracking_needs_an_address_and_an_experiment_only_when_it_is_on():
     for values, key in (({"experiment": "e"}, "uri"), ({"uri": "sqlite:///a.db"}, "experiment")):
         with pytest.raises(ConfigError, match=rf"^tracking\.{key} is empty"):
             checked(TrackingSettings, {"kind": "mlflow", **values}, "tracking")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_number_that_is_none_is_refused(value):
+    with pytest.raises(ConfigError, match=rf"^reranker\.x\.threshold={value}: .*finite"):
+        checked(ThresholdReranker, {"of": "a", "threshold": value}, "reranker.x")

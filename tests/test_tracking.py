@@ -20,6 +20,7 @@ import pytest
 from tiny import ListReranker
 
 import evalkit
+from evalkit.assembly import Parts, assemble
 from evalkit.datasets.folder import FolderDataset
 from evalkit.errors import DataError, TrackingError, without_credentials
 from evalkit.io import write_json, write_text
@@ -28,7 +29,6 @@ from evalkit.rerankers.none import NoReranker
 from evalkit.results import Results, SystemResult
 from evalkit.retrievers.bm25 import BM25Retriever
 from evalkit.retrievers.run_file import RunFiles
-from evalkit.tasks import Parts, assemble
 from evalkit.tracking import TrackedRun, log_output
 from evalkit.tracking.content import read_output
 from evalkit.tracking.limits import flatten, metric_names

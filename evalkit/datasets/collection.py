@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from evalkit.errors import DataError
 from evalkit.io import read_jsonl
-from evalkit.types import Doc, Qrel, Query
+from evalkit.types import Doc, Qrel, Query, has_subtopics
 
 DIGEST_BYTES = 16
 
@@ -28,8 +28,9 @@ def judged(
     """Queries with at least one judgement, and the judgements of queries that exist.
 
     Docs are not looked at: a relevant doc that the corpus lacks still counts in recall and in the
-    ideal ranking of nDCG, as in trec_eval. Raises DataError when nothing is left to measure;
-    `source` names the qrels in that message.
+    ideal ranking of nDCG, as in trec_eval. Subtopics that no query has two of are all "0", so that
+    an iteration column tells nothing apart where it has nothing to tell. Raises DataError when
+    nothing is left to measure; `source` names the qrels in that message.
     """
     if not qrels:
         raise DataError(f"{source}: no judgements; a query is measured only if it has one")
@@ -43,6 +44,8 @@ def judged(
         )
     known = {q.query_id for q in kept}
     kept_qrels = tuple(q for q in qrels if q.query_id in known)
+    if not has_subtopics(kept_qrels):
+        kept_qrels = tuple(q if q.subtopic == "0" else q._replace(subtopic="0") for q in kept_qrels)
     warnings = []
     if unknown := sorted(with_qrels - known):
         warnings.append(
@@ -69,10 +72,17 @@ def read_queries(path: Path) -> tuple[list[Query], dict[str, tuple[str, ...]]]:
             raise DataError(f"{where}: query '{query_id}' has an empty text; give it one or cut it")
         if query_id in queries:
             raise DataError(f"{where}: query id '{query_id}' a second time; keep one line a query")
-        queries[query_id] = Query(query_id, text)
-        if value.get("tags"):
-            tags[query_id] = _checked_tags(value["tags"], where)
+        queries[query_id] = Query(query_id, text, _checked_texts(value, "history", where))
+        if found := _checked_texts(value, "tags", where):
+            tags[query_id] = found
     return list(queries.values()), tags
+
+
+def with_history(query: Query, turns: int | Literal["all"]) -> Query:
+    """The query with its newest earlier turns in front of its text; older ones stay its history."""
+    kept = 0 if turns == "all" else max(len(query.history) - turns, 0)
+    text = " ".join([*query.history[kept:], query.text])
+    return query._replace(text=text, history=query.history[:kept])
 
 
 def checked_id(value: dict[str, Any], where: str) -> str:
@@ -115,9 +125,11 @@ def _shown(value: Any) -> str:
     return repr(value)[:40]
 
 
-def _checked_tags(found: Any, where: str) -> tuple[str, ...]:
-    if not isinstance(found, list) or not all(isinstance(tag, str) for tag in found):
-        raise DataError(f'{where}: "tags" must be a list of strings, such as ["negation"]')
+def _checked_texts(value: dict[str, Any], field: str, where: str) -> tuple[str, ...]:
+    """An optional field that holds a list of strings: a query's tags, or its earlier turns."""
+    found = value.get(field) or []
+    if not isinstance(found, list) or not all(isinstance(text, str) for text in found):
+        raise DataError(f'{where}: "{field}" must be a list of strings, such as ["one", "two"]')
     return tuple(found)
 
 
@@ -163,13 +175,15 @@ class DocsSummary:
 def content_digest(docs: str, judgements: Judgements) -> str:
     """A digest, 32 hex digits, of the docs' digest and of what is evaluated on them.
 
-    Judgements count as a set: their order and file format do not matter.
+    Judgements count as a set: their order and file format do not matter. Subtopics count where
+    there are any.
     """
     content = hashlib.blake2b(_record(docs), digest_size=DIGEST_BYTES)
     for query in judgements.queries:
-        content.update(_record(*query))
-    for query_id, doc_id, relevance in sorted(judgements.qrels):
-        content.update(_record(query_id, doc_id, str(relevance)))
+        content.update(_record(query.query_id, query.text, *query.history))
+    for query_id, doc_id, relevance, subtopic in sorted(judgements.qrels):
+        about = () if subtopic == "0" else (subtopic,)
+        content.update(_record(query_id, doc_id, str(relevance), *about))
     return content.hexdigest()
 
 

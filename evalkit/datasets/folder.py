@@ -2,6 +2,7 @@
 
     corpus.jsonl        {"_id": "d1", "title": "...", "text": "..."}       (title optional)
     queries.jsonl       {"_id": "q1", "text": "...", "tags": ["..."]}      (tags optional)
+                        "history": ["...", "..."] holds a conversation's earlier turns (optional)
     qrels/<split>.tsv   query-id<TAB>corpus-id<TAB>score, under that header
 
 Also read: qrels/<split>.trec (TREC, four columns), a single qrels.tsv beside the corpus (it is the
@@ -19,7 +20,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO, Literal, NamedTuple
 
 from evalkit.datasets.collection import (
     DocsSummary,
@@ -30,8 +31,9 @@ from evalkit.datasets.collection import (
     judged,
     read_queries,
     unknown_docs,
+    with_history,
 )
-from evalkit.errors import DataError
+from evalkit.errors import ConfigError, DataError
 from evalkit.io import read_qrels
 from evalkit.progress import track
 from evalkit.types import Doc, Qrel, Query
@@ -52,8 +54,10 @@ class FolderDataset:
     """The collection in folder `path`, evaluated on `split`; `path` is relative to where you are.
 
     dataset_id: the name in tables, by default "<folder>/<split>". exclude_self, relevance_level:
-    as in `evalkit.types.Dataset`. Only the presence of the files is checked here; they are read
-    when first asked for, and a mistake in them is a DataError with file and line.
+    as in `evalkit.types.Dataset`. history_turns: how many earlier turns of a conversation stand in
+    front of a query's text for every stage, rerankers too; the rest stays its history. Only the
+    presence of the files is checked here; they are read when first asked for, and a mistake in them
+    is a DataError with file and line.
     """
 
     has_texts = True
@@ -65,7 +69,11 @@ class FolderDataset:
         dataset_id: str | None = None,
         exclude_self: bool = False,
         relevance_level: int = 1,
+        history_turns: int | Literal["all"] = 0,
     ) -> None:
+        if history_turns != "all" and history_turns < 0:
+            raise ConfigError(f"dataset.history_turns={history_turns}; expected 0, 1, ... or all")
+        self.history_turns = history_turns
         self.path = Path(path).expanduser()
         self.split = split
         self.exclude_self = exclude_self
@@ -80,7 +88,8 @@ class FolderDataset:
 
     @cached_property
     def _read_queries(self) -> tuple[list[Query], dict[str, tuple[str, ...]]]:
-        return read_queries(self._queries_file)
+        queries, tags = read_queries(self._queries_file)
+        return [with_history(query, self.history_turns) for query in queries], tags
 
     @cached_property
     def _judgements(self) -> Judgements:
@@ -136,6 +145,17 @@ class FolderDataset:
         missing = {q.doc_id for q in self.qrels} - self._corpus.offsets.keys()
         return (*self._judgements.warnings, *self._corpus.summary.warnings(missing))
 
+    def has_split(self, name: str) -> bool:
+        return _split_file(self.path, name) is not None
+
+    def with_split(self, name: str) -> FolderDataset:
+        """The collection with another split's qrels; the corpus is not read again."""
+        other = FolderDataset(
+            self.path, name, None, self.exclude_self, self.relevance_level, self.history_turns
+        )
+        other.__dict__["_corpus"] = self._corpus
+        return other
+
     def docs_iter(self) -> Iterator[Doc]:
         """Every document in file order; the whole corpus is checked before the first."""
         if self._corpus.offsets:
@@ -166,14 +186,19 @@ def _find(folder: Path, name: str) -> Path:
     raise DataError(f"{folder}: no {name}; {LAYOUT}")
 
 
+def _split_file(folder: Path, split: str) -> Path | None:
+    paths = [folder / "qrels" / f"{split}{suffix}" for suffix in QRELS_SUFFIXES]
+    if split == SINGLE_SPLIT:
+        paths += [folder / "qrels.tsv", folder / "qrels.tsv.gz"]
+    return next((path for path in paths if path.is_file()), None)
+
+
 def _find_qrels(folder: Path, split: str) -> Path:
+    found = _split_file(folder, split)
+    if found is not None:
+        return found
     qrels = folder / "qrels"
-    for path in (qrels / f"{split}{suffix}" for suffix in QRELS_SUFFIXES):
-        if path.is_file():
-            return path
-    single = [p for p in (folder / "qrels.tsv", folder / "qrels.tsv.gz") if p.is_file()]
-    if single and split == SINGLE_SPLIT:
-        return single[0]
+    single = _split_file(folder, SINGLE_SPLIT)
     splits = {
         path.name.removesuffix(suffix)
         for path in (qrels.iterdir() if qrels.is_dir() else ())

@@ -139,6 +139,23 @@ class IrDataset:
         """Empty docs are counted among those that the digest reads."""
         return (*self._judgements.warnings, *self._docs.warnings)
 
+    @property
+    def split(self) -> str:
+        """The last part of the id, such as "test"."""
+        return self.dataset_id.rpartition("/")[2]
+
+    def has_split(self, name: str) -> bool:
+        return _is_known(self._sibling(name))
+
+    def with_split(self, name: str) -> IrDataset:
+        """The collection whose id ends in this split instead, such as beir/scifact/train."""
+        if not self.has_split(name):
+            raise DataError(f"ir_datasets has no '{self._sibling(name)}' with queries and qrels")
+        return IrDataset(self._sibling(name), self.exclude_self, self.relevance_level)
+
+    def _sibling(self, name: str) -> str:
+        return f"{self.dataset_id.rpartition('/')[0]}/{name}"
+
     def docs_iter(self) -> Iterator[Doc]:
         """Every document, in the collection's order."""
         return self._stream()
@@ -173,6 +190,15 @@ def _parent(dataset_id: str) -> str:
         return str(ir_datasets.docs_parent_id(dataset_id))
     except KeyError:  # a collection that the user registered has no parent on record
         return dataset_id
+
+
+def _is_known(dataset_id: str) -> bool:
+    """Whether the library knows a collection of this id with docs, queries and qrels."""
+    try:
+        _load(dataset_id)
+    except ConfigError:
+        return False
+    return True
 
 
 def _load(dataset_id: str) -> Any:
@@ -237,12 +263,15 @@ def _doc(doc: Any) -> Doc:
 
 
 def _unique(qrels: Iterable[Any], dataset_id: str) -> list[Qrel]:
-    grades: dict[tuple[str, str], int] = {}
+    """Each judgement once. The subtopic is the library's own field for it, which collections of a
+    diversity task have; what it calls an iteration may as well be a round of judging."""
+    grades: dict[tuple[str, str, str], int] = {}
     for q in qrels:
-        if grades.setdefault((q.query_id, q.doc_id), int(q.relevance)) != q.relevance:
+        key = q.query_id, q.doc_id, str(getattr(q, "subtopic_id", "0"))
+        if grades.setdefault(key, int(q.relevance)) != q.relevance:
             raise DataError(
                 f"{dataset_id}: query '{q.query_id}', doc '{q.doc_id}' is judged twice, "
-                f"{grades[q.query_id, q.doc_id]} and {q.relevance} (as in judgements per subtopic "
-                "or passage); choose a collection with one grade a doc"
+                f"{grades[key]} and {q.relevance} (as in judgements per passage); choose a "
+                "collection with one grade a doc"
             )
-    return [Qrel(query_id, doc_id, relevance) for (query_id, doc_id), relevance in grades.items()]
+    return [Qrel(query_id, doc_id, grade, sub) for (query_id, doc_id, sub), grade in grades.items()]

@@ -24,6 +24,7 @@ class QrelsFile:
     has_texts = False
     exclude_self = False
     num_docs = 0
+    split = ""
 
     def __init__(
         self,
@@ -76,6 +77,13 @@ class QrelsFile:
     def digest(self) -> str:
         """Of the judged queries and their qrels; there are no docs in it."""
         return content_digest("", self._read[0])
+
+    def has_split(self, name: str) -> bool:
+        return False
+
+    def with_split(self, name: str) -> QrelsFile:
+        """Always a DataError: a qrels file is one split."""
+        raise DataError(f"{self.path}: a qrels file has no split '{name}'")
 
     def docs_iter(self) -> Iterator[Doc]:
         """Always a DataError: there are no texts."""

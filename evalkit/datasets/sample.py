@@ -8,7 +8,7 @@ from pathlib import Path
 
 from evalkit.datasets.collection import Judgements
 from evalkit.datasets.folder import FolderDataset
-from evalkit.errors import ConfigError
+from evalkit.errors import ConfigError, DataError
 from evalkit.types import Query
 
 LANGUAGES = ("all", "en", "zh")
@@ -30,6 +30,14 @@ class SampleDataset(FolderDataset):
             dataset_id="evalkit-sample" if language == "all" else f"evalkit-sample/{language}",
             relevance_level=relevance_level,
         )
+
+    def has_split(self, name: str) -> bool:
+        return name == self.split
+
+    def with_split(self, name: str) -> SampleDataset:
+        if not self.has_split(name):
+            raise DataError(f"the sample has no split '{name}', only '{self.split}'")
+        return self
 
     @cached_property
     def _judgements(self) -> Judgements:

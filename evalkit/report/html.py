@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from html import escape
 
 from evalkit.report.compare import Comparison, best_of, compare, own_first_stage, reranked
+from evalkit.report.details import details_html
 from evalkit.report.headline import difference, headline
 from evalkit.report.layout import Cell, Column, Table, number, printable
 from evalkit.report.names import display_name
@@ -38,6 +39,8 @@ def report_html(
         sections.append(("plots", "Plots", _plots(results, plots)))
     if reranked(results):
         sections.append(("queries", "Query by query", _queries(results, query_texts or {})))
+    if results.details:
+        sections.append(("details", "Details", details_html(results)))
     sections += [
         ("dataset", "Dataset", _dataset(results)),
         ("provenance", "Where the numbers come from", _manifest(results)),

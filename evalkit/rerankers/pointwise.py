@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -23,6 +23,9 @@ from evalkit.types import DOC_TEMPLATE, Dataset, PairScorer, Query, checked_temp
 
 _QUERIES = 512
 
+TextPair = tuple[str, str]  # query text, doc text
+Keys = tuple[np.ndarray, np.ndarray]  # their digests: uint64, shape (n, 2) each
+
 
 class PairCounts(NamedTuple):
     """Pairs asked for, those found in the store, and those scored now (distinct texts)."""
@@ -30,6 +33,19 @@ class PairCounts(NamedTuple):
     asked: int
     reused: int
     scored: int
+
+    def __add__(self, other: PairCounts) -> PairCounts:  # type: ignore[override]
+        """The counts of both, unit by unit."""
+        return PairCounts(*(one + two for one, two in zip(self, other, strict=True)))
+
+
+class ScoredTexts(NamedTuple):
+    """Scores of n pairs: float32, shape (n,). truncated: which lose text to the model's longest
+    input: bool, shape (n,), all False where the scorer cannot tell."""
+
+    scores: np.ndarray
+    truncated: np.ndarray
+    counts: PairCounts
 
 
 class PointwiseReranker:
@@ -54,6 +70,7 @@ class PointwiseReranker:
         self.doc_template = checked_template(doc_template)
         self.cache_dir = resolve_cache_dir(cache_dir)
         self.counts = PairCounts(0, 0, 0)
+        self.details: dict[str, Any] = {}
 
     @cached_property
     def fingerprint(self) -> str:
@@ -65,6 +82,11 @@ class PointwiseReranker:
     def _store(self) -> ScoreStore:
         return ScoreStore(self.cache_dir / "scores", self.scorer.fingerprint)
 
+    @property
+    def work(self) -> dict[str, int]:
+        """The counts of the last call, by unit."""
+        return self.counts._asdict()
+
     def check(self, depth: int) -> None:
         """Raise what is wrong with the model before anything is indexed; loads no weights."""
         check = getattr(self.scorer, "check", None)
@@ -72,49 +94,63 @@ class PointwiseReranker:
             check()
 
     def rerank(self, queries: Sequence[Query], dataset: Dataset, candidates: Run) -> Run:
-        """The candidates under the scorer's scores. `counts` says what was scored and reused.
+        """The candidates under the scorer's scores. `counts` says what was scored and reused,
+        `details` the share of pairs that the model's longest input cuts, where the scorer can tell.
 
         Texts and pairs of a few hundred queries are in memory at a time.
         """
         scores = np.empty(len(candidates), dtype=np.float32)
-        reused = scored = 0
-        for rows, block in _blocks(candidates):
-            texts, keys = self._pairs(queries, dataset, block)
-            found = self._store.lookup(*keys)
-            missing = np.flatnonzero(np.isnan(found))
-            first, inverse = _distinct(keys, missing)
-            found[missing] = self._score([texts[i] for i in first], keys, first)[inverse]
-            scores[rows] = found
-            reused, scored = reused + len(block) - len(missing), scored + len(first)
-        self.counts = PairCounts(len(candidates), reused, scored)
+        counts, cut = PairCounts(0, 0, 0), 0
+        for rows, block in blocks(candidates):
+            found = self.score_texts(self._texts(queries, dataset, block))
+            scores[rows] = found.scores
+            counts, cut = counts + found.counts, cut + int(found.truncated.sum())
+        self.counts = counts
+        if self.tells_truncation:
+            self.details["truncated_share"] = round(cut / max(len(candidates), 1), 6)
         return candidates.with_scores(scores)
 
     def count(self, queries: Sequence[Query], dataset: Dataset, candidates: Run) -> PairCounts:
         """What `rerank` would score and reuse; scores nothing."""
-        reused = scored = 0
-        for _, block in _blocks(candidates):
-            _, keys = self._pairs(queries, dataset, block)
-            missing = np.flatnonzero(np.isnan(self._store.lookup(*keys)))
-            reused += len(block) - len(missing)
-            scored += len(_distinct(keys, missing)[0])
-        return PairCounts(len(candidates), reused, scored)
+        counts = PairCounts(0, 0, 0)
+        for _, block in blocks(candidates):
+            counts += self.count_texts(self._texts(queries, dataset, block))
+        return counts
 
-    def _pairs(
-        self, queries: Sequence[Query], dataset: Dataset, candidates: Run
-    ) -> tuple[list[tuple[str, str]], tuple[np.ndarray, np.ndarray]]:
+    @property
+    def tells_truncation(self) -> bool:
+        """Whether the scorer can tell which pairs its longest input cuts."""
+        return hasattr(self.scorer, "truncated")
+
+    def score_texts(self, pairs: Sequence[TextPair]) -> ScoredTexts:
+        """Scores of these pairs; none that the store holds, nor one pair twice, is scored again."""
+        keys, found = self._known(pairs)
+        missing = np.flatnonzero(np.isnan(found))
+        first, inverse = _distinct(keys, missing)
+        found[missing] = self._score([pairs[i] for i in first], keys, first)[inverse]
+        truncated = getattr(self.scorer, "truncated", None)
+        cut = np.zeros(len(pairs), dtype=bool) if truncated is None else truncated(pairs)
+        counts = PairCounts(len(pairs), len(pairs) - len(missing), len(first))
+        return ScoredTexts(found, np.asarray(cut, dtype=bool), counts)
+
+    def count_texts(self, pairs: Sequence[TextPair]) -> PairCounts:
+        """What `score_texts` would score and reuse; scores nothing."""
+        keys, found = self._known(pairs)
+        missing = np.flatnonzero(np.isnan(found))
+        return PairCounts(len(pairs), len(pairs) - len(missing), len(_distinct(keys, missing)[0]))
+
+    def _known(self, pairs: Sequence[TextPair]) -> tuple[Keys, np.ndarray]:
+        """The pairs' keys, and their scores in the store: float32, shape (n,), NaN for none."""
+        keys = text_digests([query for query, _ in pairs]), text_digests([doc for _, doc in pairs])
+        return keys, self._store.lookup(*keys)
+
+    def _texts(self, queries: Sequence[Query], dataset: Dataset, candidates: Run) -> list[TextPair]:
         query_texts = {query.query_id: query.text for query in queries}
         docs = dataset.lookup(np.unique(candidates.doc_ids).tolist())
         doc_texts = {doc_id: doc.render(self.doc_template) for doc_id, doc in docs.items()}
-        texts = [(query_texts[q], doc_texts[d]) for q, ds in candidates for d in ds]
-        digests = text_digests([q for q, _ in texts]), text_digests([d for _, d in texts])
-        return texts, digests
+        return [(query_texts[q], doc_texts[d]) for q, ds in candidates for d in ds]
 
-    def _score(
-        self,
-        pairs: list[tuple[str, str]],
-        keys: tuple[np.ndarray, np.ndarray],
-        at: np.ndarray,
-    ) -> np.ndarray:
+    def _score(self, pairs: list[TextPair], keys: Keys, at: np.ndarray) -> np.ndarray:
         """Scores of distinct pairs, stored chunk by chunk; `at` are their rows in `keys`."""
         # Longest first: memory shows at once whether it is enough, and batches pad little.
         order = np.argsort([-len(q) - len(d) for q, d in pairs], kind="stable")
@@ -144,7 +180,7 @@ class PointwiseReranker:
         return scores
 
 
-def _blocks(candidates: Run) -> Iterator[tuple[slice, Run]]:
+def blocks(candidates: Run) -> Iterator[tuple[slice, Run]]:
     """The candidates of _QUERIES queries at a time, and where their rows are."""
     for start in range(0, len(candidates.query_ids), _QUERIES):
         offsets = candidates.offsets[start : start + _QUERIES + 1]
@@ -161,9 +197,7 @@ def _blocks(candidates: Run) -> Iterator[tuple[slice, Run]]:
         )
 
 
-def _distinct(
-    keys: tuple[np.ndarray, np.ndarray], rows: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def _distinct(keys: Keys, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The first of each distinct pair of texts among `rows`, and for each row which one it is.
 
     Two docs with one text are one pair: it is scored once.

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from evalkit.errors import ConfigError, nearest
 from evalkit.fusion import NORMALISATIONS, rrf, weighted_sum
-from evalkit.retrievers.remembering import RememberingRetriever
+from evalkit.retrievers.remembering import RememberingRetriever, inner
 from evalkit.run import Run
 from evalkit.types import Dataset, Query, Retriever, fingerprint
 
@@ -49,7 +49,7 @@ class HybridRetriever:
     def connect(self, name: str, others: Mapping[str, Retriever]) -> None:
         """Find the components among the other selected retrievers; `name` is the hybrid's own."""
         self._name = name
-        simple = {n: r for n, r in others.items() if not isinstance(r, HybridRetriever)}
+        simple = {n: r for n, r in others.items() if not isinstance(inner(r), HybridRetriever)}
         names = tuple(simple) if self.component_names is None else self.component_names
         if len(set(names)) < len(names):
             raise ConfigError(
@@ -79,6 +79,11 @@ class HybridRetriever:
                 part.least_depth = max(part.least_depth, self.depth + 1)
 
     @property
+    def uses(self) -> tuple[str, ...]:
+        """The names of the retrievers that are fused."""
+        return tuple(self._components)
+
+    @property
     def fingerprint(self) -> str:
         return fingerprint(
             "Hybrid",
@@ -103,7 +108,15 @@ class HybridRetriever:
             component.index(dataset)
 
     def check(self, depth: int) -> None:
-        """ConfigError if `depth` docs a query are more than the components are asked for."""
+        """ConfigError if `depth` docs a query are more than the components are asked for; and what
+        is wrong with a component."""
+        self._check_depth(depth)
+        for part in self._components.values():
+            check = getattr(part, "check", None)
+            if check is not None:
+                check(self.depth)
+
+    def _check_depth(self, depth: int) -> None:
         if depth > self.depth:
             raise ConfigError(
                 f"{depth} docs a query asked of retriever.{self._name}, which fuses the first "
@@ -114,7 +127,7 @@ class HybridRetriever:
     def retrieve(self, queries: Sequence[Query], k: int) -> Run:
         """The fused ranking; a query's own doc is left out before the ranks are fused."""
         own = 1 if self._exclude_self else 0
-        self.check(k - own)
+        self._check_depth(k - own)
         runs = [part.retrieve(queries, self.depth + own) for part in self._components.values()]
         if own:
             runs = [run.without_self().top(self.depth) for run in runs]

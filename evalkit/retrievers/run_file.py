@@ -65,6 +65,13 @@ class RunFileRetriever:
 
     def retrieve(self, queries: Sequence[Query], k: int) -> Run:
         run = self._run.select([query.query_id for query in queries])
+        if queries and not len(run):
+            # Silent, a hybrid of it and BM25 would be fitted on BM25 alone.
+            raise DataError(
+                f"{self.path}: holds none of the {len(queries)} queries asked for (e.g. "
+                f"'{queries[0].query_id}'); a run file holds one split, so what is fitted to it "
+                "cannot use another: choose cross-validation, or leave the file out"
+            )
         return run.top(k if self.depth is None else min(k, self.depth))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import shlex
 
 import hydra
@@ -59,9 +60,9 @@ def test_every_choice_is_listed_with_what_it_is(help_text):
     for group in GROUPS:
         assert f"{group}=" in help_text
         for name in choice_files(group):
-            assert f" {name}" in help_text
-    assert "bm25             BM25 through bm25s" in help_text
-    assert "scifact    First stages on SciFact" in help_text
+            assert f" {name}" in help_text.replace("\n", " ")
+    assert re.search(r"bm25 +BM25 through bm25s", help_text)
+    assert re.search(r"scifact +First stages on SciFact", help_text)
 
 
 def test_it_says_where_results_go_and_how_to_log_them_later(help_text):

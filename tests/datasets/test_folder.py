@@ -9,7 +9,7 @@ import tracemalloc
 import pytest
 
 from evalkit.datasets.folder import FolderDataset
-from evalkit.errors import DataError
+from evalkit.errors import ConfigError, DataError
 from evalkit.types import Dataset, Doc, Qrel, Query
 
 
@@ -102,7 +102,7 @@ def test_the_digest_is_of_the_content_not_of_its_format(beir_folder, tmp_path):
     (other / "corpus.jsonl.gz").write_bytes(gzip.compress(text.encode()))
     queries = (plain.path / "queries.jsonl").read_text().replace("nobody judged me", "changed")
     (other / "queries.jsonl").write_text(queries)
-    trec = [f"{q} 0 {d} {r}\n" for q, d, r in reversed(plain.qrels)]
+    trec = [f"{q} 0 {d} {r}\n" for q, d, r, _ in reversed(plain.qrels)]
     (other / "qrels" / "test.trec").write_text("".join(trec))
     assert FolderDataset(other).digest == plain.digest
     assert len(plain.digest) == 32
@@ -287,10 +287,38 @@ def test_beirs_own_loader_reads_the_same(shared_beir, name):
     dataset = FolderDataset(folder)
     ours = {doc.doc_id: {"title": doc.title, "text": doc.text} for doc in dataset.docs_iter()}
     assert ours == corpus
-    assert dict(dataset.queries) == queries
+    assert {query.query_id: query.text for query in dataset.queries} == queries
     judgements: dict[str, dict[str, int]] = {}
-    for query_id, doc_id, relevance in dataset.qrels:
+    for query_id, doc_id, relevance, _ in dataset.qrels:
         judgements.setdefault(query_id, {})[doc_id] = relevance
     assert judgements == qrels
     some = list(corpus)[::97]
     assert dataset.lookup(some) == {i: Doc(i, corpus[i]["title"], corpus[i]["text"]) for i in some}
+
+
+@pytest.mark.parametrize(
+    ("turns", "text", "history"),
+    [
+        (0, "third", ("first", "second")),
+        (1, "second third", ("first",)),
+        (2, "first second third", ()),
+        (9, "first second third", ()),
+        ("all", "first second third", ()),
+    ],
+)
+def test_earlier_turns_stand_before_the_query_where_asked_for(beir_folder, turns, text, history):
+    query = {"_id": "q1", "text": "third", "history": ["first", "second"]}
+    folder = beir_folder(queries=[query, {"_id": "q2", "text": "alone"}])
+    dataset = FolderDataset(folder, history_turns=turns)
+    assert dataset.queries == (Query("q1", text, history), Query("q2", "alone"))
+    again = dataset.with_split("test")
+    assert (again.queries, again.digest) == (dataset.queries, dataset.digest)
+    # What the stages see is another collection, and its scores are not those of this one.
+    plain = FolderDataset(folder)
+    assert (dataset.digest == plain.digest) == (turns == 0)
+    assert dataset.docs_digest == plain.docs_digest
+
+
+def test_turns_below_none_are_refused(beir_folder):
+    with pytest.raises(ConfigError, match=r"history_turns=-1; expected 0, 1, \.\.\. or all"):
+        FolderDataset(beir_folder(), history_turns=-1)

@@ -161,6 +161,18 @@ def test_bad_qrels_and_queries_without_text_are_errors(local):
         blank.queries  # noqa: B018
 
 
+def test_subtopics_of_a_diversity_task_are_kept(tmp_path, register):
+    from ir_datasets.formats import TrecSubQrels, TsvDocs, TsvQueries
+    from ir_datasets.util import LocalDownload
+
+    texts = {"docs": "d1\tone\nd2\ttwo\n", "queries": "q\tx\n", "qrels": "q 1 d1 1\nq 2 d1 0\n"}
+    for name, text in texts.items():
+        (tmp_path / name).write_text(text)
+    docs, queries, qrels = (LocalDownload(tmp_path / name) for name in texts)
+    source = ir_datasets.Dataset(TsvDocs(docs), TsvQueries(queries), TrecSubQrels(qrels, {}))
+    assert IrDataset(register(source)).qrels == (Qrel("q", "d1", 1, "1"), Qrel("q", "d1", 0, "2"))
+
+
 class Medline(NamedTuple):
     doc_id: str
     title: str

@@ -120,3 +120,12 @@ def test_mistakes_in_the_settings():
         RunFiles(["a/my run.trec"])
     with pytest.raises(ConfigError, match="depth=0"):
         RunFileRetriever("a.trec", depth=0)
+
+
+def test_queries_of_another_split_are_an_error_not_an_empty_ranking(tmp_path):
+    path = tmp_path / "bm25.trec"
+    path.write_text("q1 Q0 d1 1 2.0 x\n", encoding="utf-8")
+    retriever = RunFileRetriever(path)
+    assert len(retriever.retrieve([Query("q1", "a"), Query("t1", "b")], 5)) == 1
+    with pytest.raises(DataError, match=r"none of the 1 queries asked for \(e\.g\. 't1'\)"):
+        retriever.retrieve([Query("t1", "b")], 5)
