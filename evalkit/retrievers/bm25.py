@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from evalkit.analysis import Analyzer
 from evalkit.cache import resolve_cache_dir
 from evalkit.errors import ConfigError
 from evalkit.io import atomic, write_array
 from evalkit.progress import track
-from evalkit.retrievers.analysis import Analyzer
+from evalkit.queries.transform import Part
 from evalkit.retrievers.selection import order_of, top_k
 from evalkit.run import Run
 from evalkit.types import DOC_TEMPLATE, Dataset, Query, checked_template, fingerprint
@@ -29,6 +30,10 @@ if TYPE_CHECKING:
 
 # Not robertson: bm25s floors its idf at 0, so that a match can no longer be told from padding.
 METHODS = ("lucene", "atire")
+_PARTS = ("data", "indices", "indptr")
+
+# An index term and how much it counts; a term may stand in a query several times.
+WeightedTerm = tuple[str, float]
 
 
 class BM25Retriever:
@@ -116,8 +121,7 @@ class BM25Retriever:
 
         meta: dict[str, Any] = json.loads((path / "complete.json").read_text(encoding="utf-8"))
         model = bm25s.BM25(k1=self.k1, b=self.b, method=self.method)
-        parts = ("data", "indices", "indptr")
-        model.scores = {part: np.load(path / f"{part}.npy", mmap_mode="r") for part in parts}
+        model.scores = {part: np.load(path / f"{part}.npy", mmap_mode="r") for part in _PARTS}
         self._ids = np.load(path / "ids.npy")
         model.scores["num_docs"] = len(self._ids)
         model.vocab_dict = meta["vocabulary"]
@@ -126,18 +130,58 @@ class BM25Retriever:
         self._order = order_of(self._ids)
 
     def retrieve(self, queries: Sequence[Query], k: int) -> Run:
+        found = (
+            self._model.get_scores_from_ids(
+                self._model.get_tokens_ids(self.analyzer.terms(query.text))
+            )
+            for query in queries
+        )
+        return self._ranked([query.query_id for query in queries], found, k)
+
+    def retrieve_parts(
+        self, query_ids: Sequence[str], parts: Sequence[Sequence[Part]], k: int
+    ) -> Run:
+        """The ranking by Σ weight × score(text) over each query's parts."""
+        return self.retrieve_weighted(query_ids, [self.weighted_terms(each) for each in parts], k)
+
+    def weighted_terms(self, parts: Sequence[Part]) -> list[WeightedTerm]:
+        """The index terms of all parts, in order, repeats kept, each with its part's weight."""
+        return [(t, part.weight) for part in parts for t in self.analyzer.terms(part.query.text)]
+
+    def retrieve_weighted(
+        self, query_ids: Sequence[str], queries: Sequence[Sequence[WeightedTerm]], k: int
+    ) -> Run:
+        """The ranking by Σ weight × BM25(term); one list of (index term, weight) a query."""
+        return self._ranked(query_ids, map(self._weighted_scores, queries), k)
+
+    def _weighted_scores(self, terms: Sequence[WeightedTerm]) -> np.ndarray:
+        """float32, shape (docs,); with weights of 1 the same to the last bit as bm25s' own."""
+        data, indices, indptr = (self._model.scores[part] for part in _PARTS)
+        scores = np.zeros(len(self._ids), dtype=np.float32)
+        for term, weight in terms:
+            if term in self._model.vocab_dict:
+                number = self._model.vocab_dict[term]
+                postings = slice(indptr[number], indptr[number + 1])
+                scores[indices[postings]] += np.float32(weight) * data[postings]
+        return scores
+
+    def doc_share(self, term: str) -> float:
+        """The share of docs that hold an index term."""
+        number = self._model.vocab_dict.get(term)
+        if number is None:
+            return 0.0
+        indptr = self._model.scores["indptr"]
+        return float(indptr[number + 1] - indptr[number]) / len(self._ids)
+
+    def _ranked(self, query_ids: Sequence[str], found: Iterable[np.ndarray], k: int) -> Run:
+        """The run of each query's scores of all docs: float32, shape (docs,)."""
         rows, docs, scores = [], [], []
-        for row, query in enumerate(track(queries, "Retrieving (BM25)", len(queries))):
-            terms = self._model.get_tokens_ids(self.analyzer.terms(query.text))
-            if not terms:
-                continue
-            all_scores = self._model.get_scores_from_ids(terms)
+        for row, all_scores in enumerate(track(found, "Retrieving (BM25)", len(query_ids))):
             best = top_k(all_scores, k, self._order)
             best = best[all_scores[best] > 0]
             rows.append(np.full(len(best), row))
             docs.append(self._ids[best])
             scores.append(all_scores[best])
-        query_ids = [query.query_id for query in queries]
         if not rows:
             return Run.from_dict({}, query_ids)
         return Run.from_columns(query_ids, *map(np.concatenate, (rows, docs, scores)))

@@ -6,9 +6,9 @@ import bm25s
 import pytest
 import Stemmer
 
+from evalkit import analysis
+from evalkit.analysis import Analyzer, detect_language
 from evalkit.errors import ConfigError
-from evalkit.retrievers import analysis
-from evalkit.retrievers.analysis import Analyzer, detect_language
 
 ENGLISH = [
     "The quick brown foxes are jumping over the lazy dogs",

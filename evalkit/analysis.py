@@ -1,4 +1,4 @@
-"""Texts to index terms for BM25, in English and Chinese.
+"""Texts to index terms, in English and Chinese: what BM25 indexes and lexical features count.
 
 English: lower case, words of two or more characters, stop words out, Snowball stemmer (as bm25s
 and Lucene's EnglishAnalyzer do). Chinese: jieba in search mode, which also emits the words inside a

@@ -1,0 +1,1 @@
+"""What is done to a query before retrieval; `retrievers.transformed` puts it before a retriever."""
