@@ -1,0 +1,1 @@
+"""Language models, local or behind an address, and the prompts that they are asked with."""
