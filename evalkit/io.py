@@ -1,6 +1,8 @@
 """Reading and writing: TREC runs and qrels, JSONL, JSON, Parquet. Every write is atomic.
 
-TREC run: `query_id Q0 doc_id rank score tag`. TREC qrels: `query_id iteration doc_id relevance`.
+TREC run: `query_id Q0 doc_id rank score tag`. TREC qrels: `query_id iteration doc_id relevance`;
+the iteration is 0, or the subtopic in collections judged per subtopic (the Web Track's diversity
+task).
 BEIR qrels: a header line, then `query-id<TAB>corpus-id<TAB>score`. The rank column of a run is
 ignored, as trec_eval does: the score decides.
 """
@@ -81,9 +83,10 @@ def read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 def read_qrels(path: Path) -> list[Qrel]:
     """Judgements of a TREC (4 columns) or BEIR (header, 3 columns) qrels file.
 
-    The same line twice is kept once; a pair with two different grades is a DataError.
+    TREC's second column is the subtopic ("Q0" is "0"). The same line twice is kept once; a query,
+    doc and subtopic with two different grades is a DataError.
     """
-    grades: dict[tuple[str, str], int] = {}
+    grades: dict[tuple[str, str, str], int] = {}
     beir = False
     for number, line in lines_of(path):
         fields = tuple(line.split("\t") if beir else line.split())
@@ -113,12 +116,14 @@ def read_qrels(path: Path) -> list[Qrel]:
             raise DataError(
                 f"{path}, line {number}: relevance '{grade}' is not a whole number"
             ) from error
-        if grades.setdefault((query_id, doc_id), relevance) != relevance:
+        subtopic = "0" if beir or fields[1] == "Q0" else fields[1]
+        key = query_id, doc_id, subtopic
+        if grades.setdefault(key, relevance) != relevance:
             raise DataError(
                 f"{path}, line {number}: query '{query_id}', doc '{doc_id}' is judged twice, "
-                f"{grades[query_id, doc_id]} and {relevance}; keep one line"
+                f"{grades[key]} and {relevance}; keep one line"
             )
-    return [Qrel(query_id, doc_id, relevance) for (query_id, doc_id), relevance in grades.items()]
+    return [Qrel(query_id, doc_id, grade, sub) for (query_id, doc_id, sub), grade in grades.items()]
 
 
 def read_run(path: Path) -> Run:

@@ -170,6 +170,12 @@ def test_qrels(tmp_path, lines, start, end, suffix):
     assert io.read_qrels(written(tmp_path / f"qrels.{suffix}", content)) == expected
 
 
+def test_a_doc_may_be_judged_on_several_subtopics(tmp_path):
+    path = written(tmp_path / "qrels", "q1 1 d1 1\nq1 2 d1 0\nq1 2 d1 0\nq2 Q0 d1 3\n")
+    expected = [Qrel("q1", "d1", 1, "1"), Qrel("q1", "d1", 0, "2"), Qrel("q2", "d1", 3, "0")]
+    assert io.read_qrels(path) == expected
+
+
 def test_a_query_may_be_called_like_the_header(tmp_path):
     path = written(tmp_path / "q", "query-id\tcorpus-id\tscore\nquery-id\tcorpus-id\t1\n")
     assert io.read_qrels(path) == [Qrel("query-id", "corpus-id", 1)]
@@ -185,6 +191,9 @@ def test_a_query_may_be_called_like_the_header(tmp_path):
         ("q1 0 d1 0.5\n", ", line 1: relevance '0.5' is not a whole number"),
         ("q1 0 d1 1\n\nq1 0 d1 2\n",
             ", line 3: query 'q1', doc 'd1' is judged twice, 1 and 2; keep one line"),
+        ("q1 1 d1 1\nq1 2 d1 2\nq1 1 d1 0\n",
+            ", line 3: query 'q1', doc 'd1' is judged twice, 1 and 0; keep one line"),
+        ("q1 Q0 d1 1\nq1 0 d1 0\n", ", line 2: query 'q1', doc 'd1' is judged twice, 1 and 0"),
         ("query-id\tcorpus-id\tscore\nq1\t0\td1\t1\n", ", line 2: 4 columns, expected 3 "
             "(query-id<TAB>corpus-id<TAB>score)"),
     ],

@@ -1,48 +1,55 @@
 """Per-query values of measures, the same for every provider on ties.
 
 ir_measures hands a run to several providers that break ties in different ways. A canonical Run's
-scores are therefore replaced by n - rank first, so that all of them see one ranking.
+scores are therefore replaced by n - rank first, so that all of them see one ranking. Measures of
+diversity see every subtopic's judgement, others a doc's highest grade, redundancy the docs' texts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from evalkit.errors import DataError
+from evalkit.measures.diversity import DiversityEvaluator, is_diversity
 from evalkit.run import Run
-from evalkit.types import Qrel
+from evalkit.types import Dataset, Qrel, grades_of
 
 if TYPE_CHECKING:
-    from ir_measures import Measure
+    from ir_measures import Measure, Metric
+
+
+class _Evaluator(Protocol):
+    """Measures bound to what they need; `ranked`: query_id → doc_id → n - rank, best first."""
+
+    def iter_calc(self, ranked: Mapping[str, Mapping[str, int]]) -> Iterator[Metric]: ...
 
 
 class MeasureSet:
-    """Measures bound to qrels; evaluates any number of runs.
+    """Measures bound to qrels, and to the dataset's texts; evaluates any number of runs.
 
     query_ids: the judged queries, all of which count: one without results has the value 0, one
-    whose judgements are all ≤ 0 follows trec_eval (0 for nDCG, RR, AP and recall).
+    whose judgements are all ≤ 0 follows trec_eval (0 for nDCG, RR, AP and recall). dataset: for
+    redundancy alone. Raises ConfigError for a measure that needs subtopics or texts and has none.
     """
 
-    def __init__(self, measures: Sequence[Measure], qrels: Sequence[Qrel]) -> None:
-        import ir_measures
-
+    def __init__(
+        self, measures: Sequence[Measure], qrels: Sequence[Qrel], dataset: Dataset | None = None
+    ) -> None:
         if not qrels:
             raise DataError("no qrels; nothing can be measured without relevance judgements")
         self.measures = list(measures)
         self.names = [str(measure) for measure in self.measures]
-        grades: dict[str, dict[str, int]] = {}
-        for qrel in qrels:
-            grades.setdefault(qrel.query_id, {})[qrel.doc_id] = qrel.relevance
+        grades = grades_of(qrels)
         for judged in grades.values():
             # Where all grades are negative, trec_eval's own code sizes a table by the highest one,
             # reads freed memory and may not return. No measure there depends on how negative.
             if max(judged.values()) < 0:
                 judged.update(dict.fromkeys(judged, 0))
         self.query_ids = tuple(grades)
-        self._evaluator = ir_measures.evaluator(self.measures, grades)
+        self._evaluators = _evaluators(self.measures, grades, qrels, dataset)
 
     def per_query(self, run: Run, drop_unjudged_queries: bool = False) -> dict[str, np.ndarray]:
         """Measure name → values, float64, shape (len(query_ids),), in `query_ids` order.
@@ -62,6 +69,31 @@ class MeasureSet:
             if docs and query_id in position
         }
         values = {name: np.zeros(len(position)) for name in self.names}
-        for metric in self._evaluator.iter_calc(ranked):
-            values[str(metric.measure)][position[metric.query_id]] = metric.value
+        for evaluator in self._evaluators:
+            for metric in evaluator.iter_calc(ranked):
+                values[str(metric.measure)][position[metric.query_id]] = metric.value
         return values
+
+
+def _evaluators(
+    measures: Sequence[Measure],
+    grades: Mapping[str, Mapping[str, int]],
+    qrels: Sequence[Qrel],
+    dataset: Dataset | None,
+) -> list[_Evaluator]:
+    """One for all measures of a kind: by grades, by subtopics, by texts."""
+    import ir_measures
+
+    from evalkit.measures.redundancy import REDUNDANCY, RedundancyEvaluator
+
+    diversity = [m for m in measures if is_diversity(m)]
+    redundancy = [m for m in measures if m.NAME == REDUNDANCY.NAME]
+    graded = [m for m in measures if m not in diversity and m not in redundancy]
+    evaluators: list[_Evaluator] = []
+    if graded:
+        evaluators.append(ir_measures.evaluator(graded, grades))
+    if diversity:
+        evaluators.append(DiversityEvaluator(diversity, qrels))
+    if redundancy:
+        evaluators.append(RedundancyEvaluator(redundancy, dataset))
+    return evaluators

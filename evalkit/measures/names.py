@@ -1,7 +1,8 @@
 """Measure names: what people write, turned into ir_measures' own objects.
 
-People write MRR@10, NDCG@10, Recall@100, MAP@100; ir_measures says RR@10, nDCG@10, R@100, AP@100,
-and so do files. `@K` and `@N` stand for every value of sweep.k and sweep.n.
+People write MRR@10, NDCG@10, Recall@100, MAP@100, α-nDCG@10; ir_measures says RR@10, nDCG@10,
+R@100, AP@100, alpha_nDCG@10, and so do files. `@K` and `@N` stand for every value of sweep.k and
+sweep.n. Beside its measures there is redundancy@N.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from evalkit.errors import ConfigError, nearest
+from evalkit.measures.diversity import check_diversity, is_diversity
 
 if TYPE_CHECKING:
     from ir_measures import Measure
@@ -71,8 +73,12 @@ def _expanded(name: str, ks: Sequence[int], ns: Sequence[int]) -> list[str]:
 def _parse(name: str) -> Measure:
     import ir_measures
 
+    from evalkit.measures.redundancy import REDUNDANCY
+
+    base = re.split(r"[(@]", name, maxsplit=1)[0]
     try:
-        measure = ir_measures.parse_measure(name)
+        # ir_measures writes alpha_nDCG and ERR_IA, papers α-nDCG and ERR-IA.
+        measure = ir_measures.parse_measure(base.replace("-", "_") + name[len(base) :])
         measure.validate_params()
     except NameError as error:
         raise ConfigError(
@@ -82,7 +88,9 @@ def _parse(name: str) -> Measure:
         raise ConfigError(f"measure '{name}' cannot be read; write it like nDCG@10") from error
     if int(measure.params.get("cutoff", 1)) < 1:
         raise ConfigError(f"measure '{name}': the cutoff must be at least 1")
-    if not ir_measures.DefaultPipeline.supports(measure):
+    if is_diversity(measure):
+        check_diversity(measure)
+    elif measure.NAME != REDUNDANCY.NAME and not ir_measures.DefaultPipeline.supports(measure):
         raise ConfigError(
             f"measure '{name}' has no provider installed; "
             "ir_measures lists what each measure needs under 'Providers' in its documentation"
@@ -93,7 +101,7 @@ def _parse(name: str) -> Measure:
 def _hint(name: str) -> str:
     import ir_measures
 
-    known = sorted(m for m, v in vars(ir_measures).items() if isinstance(v, ir_measures.Measure))
+    known = sorted(ir_measures.measures.registry)
     base, *cutoff = re.split(r"(?=\W)", name, maxsplit=1)
     # Most mistakes are of case, as in ndcg@10; sorted, ir_measures' own nDCG comes after NDCG.
     by_lower = {m.lower(): m for m in known}

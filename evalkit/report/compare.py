@@ -9,6 +9,7 @@ import numpy as np
 
 from evalkit.measures.bootstrap import bootstrap_intervals
 from evalkit.report.layout import DIGITS
+from evalkit.report.names import is_lower_better
 from evalkit.results import NO_RERANKER, Results, SystemResult
 
 # Two means over the same values may differ in their last bits.
@@ -62,12 +63,14 @@ def compare(results: Results, system: SystemResult, base: SystemResult, measure:
 def best_of(systems: list[SystemResult], measure: str) -> list[SystemResult]:
     """The systems with the highest value, to four digits; the cheapest kind first.
 
-    Cheaper: without a reranker before with one, then the smaller K.
+    The lowest, of a measure of which less is better. Cheaper: without a reranker before with one,
+    then the smaller K.
     """
     known = [s for s in systems if not np.isnan(s.measures[measure])]
-    top = max((round(s.measures[measure], DIGITS) for s in known), default=None)
-    best = [s for s in known if round(s.measures[measure], DIGITS) == top]
-    return sorted(best, key=lambda s: (s.reranker != NO_RERANKER, s.k or 0))
+    best = min if is_lower_better(measure) else max
+    top = best((round(s.measures[measure], DIGITS) for s in known), default=None)
+    equal = [s for s in known if round(s.measures[measure], DIGITS) == top]
+    return sorted(equal, key=lambda s: (s.reranker != NO_RERANKER, s.k or 0))
 
 
 def first_stages(results: Results) -> list[SystemResult]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from evalkit.report.compare import Comparison, best_of, compare, first_stages, reranked
 from evalkit.report.layout import number, percent
-from evalkit.report.names import display_name, label
+from evalkit.report.names import display_name, is_lower_better, label
 from evalkit.report.table import interval
 from evalkit.results import NO_RERANKER, Results, SystemResult
 
@@ -17,13 +17,18 @@ def headline(results: Results) -> list[str]:
     if not best:
         return [f"{name} is not defined for any system."]
     top, total = best[0], len(results.uncut)
+    value = _value(top, measure, results.level)
     if total == 1:
-        value = _value(top, measure, results.level)
         return [f"One system was measured: {_named(top)}, {name} {value}."]
+    most, flattering = (
+        ("lowest", "too low than too high")
+        if is_lower_better(measure)
+        else ("highest", "too high than too low")
+    )
     paragraphs = [
-        f"Highest {name} of {total} systems: {_named(top)}, {_value(top, measure, results.level)}."
+        f"{most.capitalize()} {name} of {total} systems: {_named(top)}, {value}."
         if len(best) == 1
-        else f"{len(best)} of {total} systems share the highest {name}, "
+        else f"{len(best)} of {total} systems share the {most} {name}, "
         f"{number(top.measures[measure])}: {'; '.join(map(_named, best))}."
     ]
     rivals = reranked(results) if top.reranker == NO_RERANKER else first_stages(results)
@@ -34,9 +39,8 @@ def headline(results: Results) -> list[str]:
     if other:
         paragraphs.append(f"The {kind} is {_against(results, top, other[0], measure)}")
     paragraphs.append(
-        f"The highest of {total} was picked on the queries that it is measured on, so its value "
-        "and its lead are more likely too high than too low; the intervals do not correct for "
-        "this choice."
+        f"The {most} of {total} was picked on the queries that it is measured on, so its value "
+        f"and its lead are more likely {flattering}; the intervals do not correct for this choice."
     )
     return paragraphs
 

@@ -19,9 +19,11 @@ _PEOPLE = {
     "Rprec": "R-Prec",
     "alpha_nDCG": "α-NDCG",
     "alpha_DCG": "α-DCG",
+    "redundancy": "Redundancy",
 }
+_LOWER_IS_BETTER = frozenset({"redundancy"})
 # They describe a run or its judgements; a higher value is not a better ranking.
-_NOT_QUALITY = frozenset({"Judged", "NumQ", "NumRel", "NumRet", "NumRelRet"})
+_NOT_QUALITY = frozenset({"Judged", "NumQ", "NumRel", "NumRet", "NumRelRet"}) | _LOWER_IS_BETTER
 
 
 class _Parts(NamedTuple):
@@ -54,9 +56,15 @@ def label(retriever: str, reranker: str, k: int | None = None) -> str:
 
 
 def is_quality(measure: str) -> bool:
-    """Whether a higher value is a better ranking: not so for Judged@10 and plain counts."""
+    """Whether a higher value is a better ranking: not so for Judged@10, redundancy and counts."""
     parts = _parse(measure)
     return parts is None or parts.base not in _NOT_QUALITY
+
+
+def is_lower_better(measure: str) -> bool:
+    """Whether the measure counts what a ranking should not have (redundancy@10)."""
+    parts = _parse(measure)
+    return parts is not None and parts.base in _LOWER_IS_BETTER
 
 
 def is_judged(measure: str) -> bool:

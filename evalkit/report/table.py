@@ -18,7 +18,14 @@ from evalkit.report.layout import (
     percent,
     printable,
 )
-from evalkit.report.names import cutoff_of, display_name, is_judged, is_quality, is_recall
+from evalkit.report.names import (
+    cutoff_of,
+    display_name,
+    is_judged,
+    is_lower_better,
+    is_quality,
+    is_recall,
+)
 from evalkit.report.render import to_html, to_latex, to_markdown, to_rich
 from evalkit.results import Results, SystemResult
 
@@ -198,6 +205,10 @@ def _notes(results: Results) -> tuple[str, ...]:
                 f"(lowest: {printable(least.run_name)}, {number(least.measures[measure])}); "
                 "unjudged documents count as not relevant, except in measures that skip them."
             )
+    notes += [
+        f"{display_name(measure)}: lower is better; 0 if no document repeats one above it."
+        for measure in filter(is_lower_better, results.measure_names)
+    ]
     notes += _reading_deeper(results)
     tied = max(systems, key=lambda s: s.tied_share, default=None)
     if tied is not None and tied.tied_share >= _TIED_SHARE_WORTH_A_NOTE:

@@ -98,8 +98,8 @@ def test_a_measure_that_cannot_be_read(written):
 
 
 def test_a_measure_without_a_provider_says_so():
-    with pytest.raises(ConfigError, match=r"'alpha_nDCG@10' has no provider installed"):
-        parse_measures(["alpha_nDCG@10"])
+    with pytest.raises(ConfigError, match=r"'SDCG\(max_rel=2\)@10' has no provider installed"):
+        parse_measures(["SDCG(max_rel=2)@10"])
 
 
 def test_the_relevance_level_reaches_binary_measures_that_have_none_of_their_own():
