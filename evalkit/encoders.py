@@ -9,16 +9,18 @@ the similarity is always a dot product.
 from __future__ import annotations
 
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 
 from evalkit.cache import resolve_cache_dir
 from evalkit.embeddings import EmbeddingCache
 from evalkit.errors import ConfigError, ScoreError
+from evalkit.input_limits import InputLimit
 from evalkit.model_files import model_digest, read_config
 from evalkit.models import (
     loading,
@@ -40,7 +42,98 @@ Side = Literal["query", "doc"]
 _BATCHES_A_PART = 8
 
 
-class TextEncoder:
+class TextCache(Protocol):
+    """What was made of texts, on disk, by their digests: uint64, shape (n, 2)."""
+
+    def find(self, digests: np.ndarray) -> np.ndarray:
+        """Places of n texts: int64, shape (n,), -1 where a text is not there."""
+        ...
+
+    def add(self, digests: np.ndarray, values: Any) -> None:
+        """Append what was made of n texts; durable when this returns."""
+        ...
+
+
+class Encoder(ABC):
+    """What encoders of every kind share: a model by name, and texts that are encoded once.
+
+    model: path or hub id. cache_dir: where what it makes is kept. The model is loaded when first
+    used.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        revision: str | None,
+        dtype: str,
+        batch_size: int,
+        device: str | None,
+        cache_dir: str | Path | None,
+    ) -> None:
+        if batch_size < 1:
+            raise ConfigError(f"batch_size={batch_size}: expected at least 1")
+        self.name, self.revision, self.dtype = model, revision, dtype
+        self.batch_size, self.device = batch_size, device
+        self.cache_dir = resolve_cache_dir(cache_dir)
+
+    @cached_property
+    def _folder(self) -> Path:
+        return resolve_model(self.name, self.revision)
+
+    def check(self) -> None:
+        """ModelNotFound for a model that is not there or not whole; loads no weights."""
+        read_config(self._folder)
+
+    @property
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """A digest of the weights and of every setting that changes what is made of a text."""
+
+    @abstractmethod
+    def cache(self, side: Side) -> TextCache:
+        """What is on disk of this encoder's queries or docs."""
+
+    @abstractmethod
+    def _encode(self, texts: list[str], side: Side) -> Any:
+        """What the model makes of texts, as `TextCache.add` takes it."""
+
+    def places(self, texts: Sequence[str], side: Side) -> np.ndarray:
+        """Places in `cache(side)`: int64, shape (len(texts),); texts not there are encoded."""
+        return self.encode_missing(texts, text_digests(texts), side)
+
+    def encode_missing(
+        self, texts: Sequence[str], digests: np.ndarray, side: Side, what: str | None = None
+    ) -> np.ndarray:
+        """Places in `cache(side)` of all texts (int64, shape (n,)); those not there are encoded.
+
+        what: the progress bar's label. A few hundred texts are written at a time, so that a killed
+        run loses at most those in flight.
+        """
+        cache = self.cache(side)
+        places = cache.find(digests)
+        missing = {tuple(digests[i]): i for i in np.flatnonzero(places < 0).tolist()}
+        if not missing:
+            return places
+        # In order of length, longest first: batches pad little and memory is tested at once.
+        order = sorted(missing.values(), key=lambda i: -len(texts[i]))
+        step = self.batch_size * _BATCHES_A_PART
+        starts = range(0, len(order), step)
+        for start in track(starts, what or f"Encoding {side} texts", len(order), step):
+            part = np.asarray(order[start : start + step])
+            cache.add(digests[part], self._encode([texts[i] for i in part], side))
+        return cache.find(digests)
+
+    def _refuse_unless_finite(self, finite: np.ndarray, texts: Sequence[str]) -> None:
+        """ScoreError when the model made NaN or infinity of a text; finite: bool, shape (n,)."""
+        if not finite.all():
+            text = texts[int(np.flatnonzero(~finite)[0])]
+            raise ScoreError(
+                f"model '{self.name}' gives NaN or infinite vectors for {int((~finite).sum())} of "
+                f"{len(texts)} texts, e.g. '{text[:60]}'; try dtype=float32"
+            )
+
+
+class TextEncoder(Encoder):
     """A bi-encoder model, loaded when first used.
 
     model: path or hub id. max_length: tokens; None for the model's own. query_prompt, doc_prompt:
@@ -61,28 +154,15 @@ class TextEncoder:
         device: str | None = None,
         cache_dir: str | Path | None = None,
     ) -> None:
+        super().__init__(model, revision, dtype, batch_size, device, cache_dir)
         if similarity not in (None, "cosine", "dot"):
             raise ConfigError(f"similarity={similarity}: expected cosine, dot or null")
-        if batch_size < 1:
-            raise ConfigError(f"batch_size={batch_size}: expected at least 1")
-        self.name, self.revision, self.dtype = model, revision, dtype
         self.max_length, self.similarity = max_length, similarity
-        self.prompts: dict[str, str | None] = {"query": query_prompt, "doc": doc_prompt}
-        self.batch_size, self.device = batch_size, device
-        self.cache_dir = resolve_cache_dir(cache_dir)
+        self.prompts: dict[Side, str | None] = {"query": query_prompt, "doc": doc_prompt}
         self._caches: dict[Side, EmbeddingCache] = {}
 
     @cached_property
-    def _folder(self) -> Path:
-        return resolve_model(self.name, self.revision)
-
-    def check(self) -> None:
-        """ModelNotFound for a model that is not there or not whole; loads no weights."""
-        read_config(self._folder)
-
-    @cached_property
     def fingerprint(self) -> str:
-        """A digest of the weights and of every setting that changes a vector."""
         return fingerprint(
             "TextEncoder",
             model=model_digest(self._folder),
@@ -127,30 +207,17 @@ class TextEncoder:
 
     def encode(self, texts: Sequence[str], side: Side) -> np.ndarray:
         """Vectors: float32, shape (len(texts), h), in input order; from the cache where it can."""
-        digests = text_digests(texts)
-        return self.cache(side).gather(self.encode_missing(texts, digests, side))
+        return self.cache(side).gather(self.places(texts, side))
 
-    def encode_missing(
-        self, texts: Sequence[str], digests: np.ndarray, side: Side, what: str | None = None
-    ) -> np.ndarray:
-        """Places in `cache(side)` of all texts (int64, shape (n,)); those not there are encoded.
+    @cached_property
+    def _limit(self) -> InputLimit:
+        return InputLimit(self._folder, self.name, self.max_length)
 
-        what: the progress bar's label. A few hundred texts are written at a time, so that a killed
-        run loses at most those in flight.
-        """
-        cache = self.cache(side)
-        places = cache.find(digests)
-        missing = {tuple(digests[i]): i for i in np.flatnonzero(places < 0).tolist()}
-        if not missing:
-            return places
-        # In order of length, longest first: batches pad little and memory is tested at once.
-        order = sorted(missing.values(), key=lambda i: -len(texts[i]))
-        step = self.batch_size * _BATCHES_A_PART
-        starts = range(0, len(order), step)
-        for start in track(starts, what or f"Encoding {side} texts", len(order), step):
-            part = np.asarray(order[start : start + step])
-            cache.add(digests[part], self._encode([texts[i] for i in part], side))
-        return cache.find(digests)
+    def truncated(self, texts: Sequence[str], side: Side) -> np.ndarray:
+        """Which texts the model's longest input cuts, prompt and special tokens counted: bool,
+        shape (len(texts),). Needs the tokenizer only."""
+        prompt = self.prompts[side]
+        return self._limit.truncated(texts, self._limit.prompt(side) if prompt is None else prompt)
 
     def _encode(self, texts: list[str], side: Side) -> np.ndarray:
         model = self._model
@@ -165,13 +232,7 @@ class TextEncoder:
             **({} if prompt is None else {"prompt": prompt}),
         )
         vectors = np.asarray(vectors, dtype=np.float32)
-        finite = np.isfinite(vectors).all(axis=1)
-        if not finite.all():
-            text = texts[int(np.flatnonzero(~finite)[0])]
-            raise ScoreError(
-                f"model '{self.name}' gives NaN or infinite vectors for {int((~finite).sum())} of "
-                f"{len(texts)} texts, e.g. '{text[:60]}'; try dtype=float32"
-            )
+        self._refuse_unless_finite(np.isfinite(vectors).all(axis=1), texts)
         return vectors
 
 

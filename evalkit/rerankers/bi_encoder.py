@@ -37,6 +37,11 @@ class BiEncoderScorer:
         docs = self.encoder.encode([doc for _, doc in pairs], "doc")
         return similarity(queries, docs)
 
+    def truncated(self, pairs: Sequence[tuple[str, str]]) -> np.ndarray:
+        """Which pairs have a query or doc that the model's longest input cuts; loads no weights."""
+        queries = self.encoder.truncated([query for query, _ in pairs], "query")
+        return queries | self.encoder.truncated([doc for _, doc in pairs], "doc")
+
 
 class BiEncoderReranker(PointwiseReranker):
     """The bi-encoder behind the score store; settings as in `TextEncoder`."""

@@ -2,12 +2,14 @@
 
 The reference implementation, through sentence-transformers' CrossEncoder. Raw logits are kept (a
 sigmoid changes no order and loses differences near 0 and 1) unless an activation is asked for,
-which is then computed in float32.
+which is then computed in float32. That covers classifiers with one label, models of several modules
+(the ettin rerankers), and chat models that sentence-transformers saved with a LogitScore, whose
+score is the log-odds of "yes" (mxbai-rerank-v2, Qwen3-Reranker).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,14 +25,16 @@ from evalkit.models import (
     resolve_dtype,
     resolve_model,
 )
+from evalkit.rerankers.pair_lengths import PairLengths
 from evalkit.rerankers.pointwise import PointwiseReranker
 from evalkit.types import DOC_TEMPLATE, fingerprint
 
 if TYPE_CHECKING:
     from sentence_transformers import CrossEncoder
+    from transformers import PreTrainedModel
 
 ACTIVATIONS = ("identity", "sigmoid")
-_CLASSIFIER = "ForSequenceClassification"
+CLASSIFIER = "ForSequenceClassification"
 
 
 class CrossEncoderScorer:
@@ -84,19 +88,26 @@ class CrossEncoderScorer:
         saved = read_json(self._folder / "config_sentence_transformers.json") or {}
         is_saved = (self._folder / "modules.json").is_file()
         is_saved = is_saved and saved.get("model_type") == "CrossEncoder"
-        if not is_saved and not (heads and heads[0].endswith(_CLASSIFIER)):
+        if not is_saved and not (heads and heads[0].endswith(CLASSIFIER)):
             named = ", ".join(heads) or "config.json names no architecture"
             raise ConfigError(
                 f"model '{self.name}' ({named}) has no classification head, its scores would be "
                 "random; use it as reranker=[bi_encoder] or choose a cross-encoder"
             )
-        if heads and heads[0].endswith(_CLASSIFIER):
-            # As transformers reads it: a config.json without labels means two.
-            self._check_labels(len(config.get("id2label") or (0, 1)))
+        check_labels(config, self.name)
 
-    def _check_labels(self, labels: int) -> None:
-        if labels != 1:
-            raise ConfigError(f"model '{self.name}' has {labels} labels, a reranker has one logit")
+    @cached_property
+    def _lengths(self) -> PairLengths:
+        return PairLengths(self._folder, self.name, self.max_length)
+
+    @property
+    def tokenizer(self) -> Any:
+        """The model's tokenizer; loads no weights."""
+        return self._lengths.tokenizer
+
+    def truncated(self, pairs: Sequence[tuple[str, str]]) -> np.ndarray:
+        """Which pairs the model's longest input cuts: bool, shape (n,); loads no weights."""
+        return self._lengths.truncated(pairs)
 
     @cached_property
     def _model(self) -> CrossEncoder:
@@ -110,23 +121,9 @@ class CrossEncoderScorer:
             model = CrossEncoder(
                 str(self._folder), device=device, max_length=self.max_length, model_kwargs=settings
             )
-        self._check_labels(model.num_labels)
-        self._check_head(model)
+        _refuse_labels(model.num_labels, self.name)
+        check_head(model.model, self._folder, self.name)
         return model
-
-    def _check_head(self, model: CrossEncoder) -> None:
-        """ConfigError when the weight files lack the head, which is then random."""
-        inner = model.model
-        if inner is None or not type(inner).__name__.endswith(_CLASSIFIER):
-            return
-        body = f"{inner.base_model_prefix}."
-        head = {name for name, _ in inner.named_parameters() if not name.startswith(body)}
-        missing = sorted(head - weight_names(self._folder))
-        if missing:
-            raise ConfigError(
-                f"model '{self.name}': its weights have no classification head ({missing[0]} is "
-                "missing), its scores would be random; train it, or choose a cross-encoder"
-            )
 
     def score(self, pairs: Sequence[tuple[str, str]]) -> np.ndarray:
         if not pairs:
@@ -143,6 +140,34 @@ class CrossEncoderScorer:
         logits = logits.float().reshape(-1)
         scores = torch.sigmoid(logits) if self.activation == "sigmoid" else logits
         return scores.cpu().numpy()
+
+
+def check_labels(config: Mapping[str, Any], name: str) -> None:
+    """ConfigError where a config.json of a classifier tells of other than one label."""
+    heads = config.get("architectures") or []
+    if heads and heads[0].endswith(CLASSIFIER):
+        # As transformers reads it: a config.json without labels means two.
+        _refuse_labels(len(config.get("id2label") or (0, 1)), name)
+
+
+def _refuse_labels(labels: int, name: str) -> None:
+    if labels != 1:
+        raise ConfigError(f"model '{name}' has {labels} labels, a reranker has one logit")
+
+
+def check_head(model: PreTrainedModel | None, folder: Path, name: str) -> None:
+    """ConfigError when a classifier's weight files lack the head, which is then random."""
+    if model is None or not type(model).__name__.endswith(CLASSIFIER):
+        return
+    body = f"{model.base_model_prefix}."
+    head = {parameter for parameter, _ in model.named_parameters()}
+    head = {parameter for parameter in head if not parameter.startswith(body)}
+    missing = sorted(head - weight_names(folder))
+    if missing:
+        raise ConfigError(
+            f"model '{name}': its weights have no classification head ({missing[0]} is missing), "
+            "its scores would be random; train it, or choose a cross-encoder"
+        )
 
 
 class CrossEncoderReranker(PointwiseReranker):

@@ -1,40 +1,34 @@
 """Dense retrieval: every doc as one vector, exact search in torch, chunked so memory is bounded.
 
-Doc vectors are kept on disk by text (see `embeddings`); an index is the list of a dataset's docs.
-Search is a matrix product per chunk of docs with a running top k; ties at the border are resolved
-in canonical order, which a plain top-k leaves to chance.
+Doc vectors are kept on disk by text (see `embeddings`); for the index, see `encoded`. Search is a
+matrix product per chunk of docs with a running top k; ties at the border are resolved in canonical
+order, which a plain top-k leaves to chance.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
-from evalkit.cache import resolve_cache_dir
-from evalkit.encoders import TextEncoder, similarity
-from evalkit.errors import ConfigError, ScoreError
-from evalkit.io import write_array
+from evalkit.encoders import Side, TextEncoder, similarity
 from evalkit.models import resolve_device
 from evalkit.progress import track
-from evalkit.retrievers.selection import order_of, top_k
+from evalkit.queries.transform import Part
+from evalkit.retrievers.encoded import EncodedRetriever, Found, nothing
+from evalkit.retrievers.selection import top_k
 from evalkit.run import Run
-from evalkit.scoring.keys import text_digests
-from evalkit.types import DOC_TEMPLATE, Dataset, Query, checked_template, fingerprint
+from evalkit.types import DOC_TEMPLATE, Query, fingerprint
 
 _QUERY_CHUNK = 256
-_ENCODE_CHUNK = 4096
+_SIDES: tuple[Side, ...] = ("query", "doc")
 # Far above what float32 loses in a dot product of unit vectors, far below what matters.
 _ROUNDING = 1e-5
 
-# One query's docs, by position in the dataset, and their scores, best first.
-_Found = tuple[np.ndarray, np.ndarray]
 
-
-class DenseRetriever:
+class DenseRetriever(EncodedRetriever):
     """Exact nearest neighbours of query vectors among doc vectors.
 
     The encoder's settings are those of `TextEncoder`. chunk_size: docs scored at a time; it bounds
@@ -56,14 +50,11 @@ class DenseRetriever:
         doc_template: str = DOC_TEMPLATE,
         cache_dir: str | Path | None = None,
     ) -> None:
-        if chunk_size < 1:
-            raise ConfigError(f"dense: chunk_size={chunk_size}; expected at least 1")
         self.encoder = TextEncoder(
             model, revision, max_length, query_prompt, doc_prompt, similarity, dtype, batch_size,
             device, cache_dir,
         )  # fmt: skip
-        self.doc_template, self.chunk_size = checked_template(doc_template), chunk_size
-        self.cache_dir = resolve_cache_dir(cache_dir)
+        super().__init__("dense", self.encoder, chunk_size, doc_template, cache_dir)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -71,56 +62,40 @@ class DenseRetriever:
             "Dense", encoder=self.encoder.fingerprint, doc_template=self.doc_template
         )
 
-    def check(self, depth: int) -> None:
-        """Raise what is wrong with the model before anything is indexed; loads no weights."""
-        self.encoder.check()
-
-    def cache_path(self, dataset: Dataset) -> Path:
-        return self.cache_dir / "dense" / f"{self.fingerprint}-{dataset.docs_digest}"
-
-    def is_cached(self, dataset: Dataset) -> bool:
-        path = self.cache_path(dataset)
-        if not (path / "ids.npy").exists():
-            return False
-        return bool((self.encoder.cache("doc").find(np.load(path / "digests.npy")) >= 0).all())
-
-    def index(self, dataset: Dataset) -> None:
-        path = self.cache_path(dataset)
-        if not self.is_cached(dataset):
-            self._encode_docs(dataset, path)
-        self._ids = np.load(path / "ids.npy")
-        self._places = self.encoder.cache("doc").find(np.load(path / "digests.npy"))
-        if (self._places < 0).any():
-            raise ScoreError(f"{path}: vectors went missing while in use; run again")
-        self._order = order_of(self._ids)
-
-    def _encode_docs(self, dataset: Dataset, path: Path) -> None:
-        ids: list[str] = []
-        digests: list[np.ndarray] = []
-        docs = dataset.docs_iter()
-        while block := list(islice(docs, _ENCODE_CHUNK)):
-            texts = [doc.render(self.doc_template) for doc in block]
-            ids.extend(doc.doc_id for doc in block)
-            digests.append(text_digests(texts))
-            what = f"Encoding docs up to {len(ids):,} of {dataset.num_docs:,}"
-            self.encoder.encode_missing(texts, digests[-1], "doc", what)
-        write_array(path / "digests.npy", np.concatenate(digests))
-        write_array(path / "ids.npy", np.asarray(ids, dtype=np.str_))
-
     def retrieve(self, queries: Sequence[Query], k: int) -> Run:
         vectors = self.encoder.encode([query.text for query in queries], "query")
-        best = [(np.empty(0, np.int64), np.empty(0, np.float32)) for _ in queries]
-        starts = range(0, len(self._places), self.chunk_size)
-        for start in track(starts, "Retrieving (dense)", len(self._places), self.chunk_size):
-            chunk = self.encoder.cache("doc").gather(self._places[start : start + self.chunk_size])
+        return self.search([query.query_id for query in queries], vectors, k)
+
+    def retrieve_parts(
+        self, query_ids: Sequence[str], parts: Sequence[Sequence[Part]], k: int
+    ) -> Run:
+        """The ranking by Σ weight × score(text), which is that of Σ weight × vector(text)."""
+        return self.search(query_ids, self._weighted_vectors(parts), k)
+
+    def _weighted_vectors(self, parts: Sequence[Sequence[Part]]) -> np.ndarray:
+        """Σ weight × vector(text) of each query, each text encoded as its side: shape (Q, h)."""
+        totals: list[np.ndarray] = []
+        for side in _SIDES:
+            flat = [(i, p) for i, each in enumerate(parts) for p in each if p.side == side]
+            if flat:
+                vectors = self.encoder.encode([part.query.text for _, part in flat], side)
+                weights = np.array([part.weight for _, part in flat])
+                total = np.zeros((len(parts), vectors.shape[1]))
+                np.add.at(total, [row for row, _ in flat], vectors * weights[:, None])
+                totals.append(total)
+        return np.sum(totals, axis=0).astype(np.float32)
+
+    def search(self, query_ids: Sequence[str], vectors: np.ndarray, k: int) -> Run:
+        """The ranking by dot product with each query's vector: float32, shape (Q, h)."""
+        best = [nothing() for _ in query_ids]
+        starts = range(0, len(self.places), self.chunk_size)
+        for start in track(starts, "Retrieving (dense)", len(self.places), self.chunk_size):
+            chunk = self.encoder.cache("doc").gather(self.places[start : start + self.chunk_size])
             self._search(chunk, start, vectors, k, best)
-        rows = np.repeat(np.arange(len(best)), [len(docs) for docs, _ in best])
-        docs = np.concatenate([docs for docs, _ in best] or [np.empty(0, np.int64)])
-        scores = np.concatenate([found for _, found in best] or [np.empty(0, np.float32)])
-        return Run.from_columns([q.query_id for q in queries], rows, self._ids[docs], scores)
+        return self.ranking(query_ids, best)
 
     def _search(
-        self, chunk: np.ndarray, start: int, queries: np.ndarray, k: int, best: list[_Found]
+        self, chunk: np.ndarray, start: int, queries: np.ndarray, k: int, best: list[Found]
     ) -> None:
         """Merge a chunk of docs, those from `start` on, into each query's `best`, its top k so far.
 
@@ -152,5 +127,5 @@ class DenseRetriever:
                 )
                 docs, values = best[first + i]
                 docs, values = np.append(docs, new + start), np.append(values, again)
-                chosen = top_k(values, k, self._order[docs])
+                chosen = top_k(values, k, self.order[docs])
                 best[first + i] = docs[chosen], values[chosen]
