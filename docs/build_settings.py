@@ -13,7 +13,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 CONF = ROOT / "conf"
-GROUPS = ("dataset", "retriever", "reranker", "sweep", "tracking", "task")
+GROUPS = ("dataset", "retriever", "reranker", "llm", "sweep", "tracking", "task")
 KEY = re.compile(r"^(?P<indent> *)(?P<key>\w+):(?: +(?P<value>[^#]*?))?(?:\s+# (?P<note>.*))?$")
 SKIPPED = {"_target_", "defaults", "doc_template", "cache_dir", "device", "hydra"}
 INTRO = """# Settings
@@ -71,6 +71,28 @@ def is_dataset_preset(path: Path) -> bool:
     )
 
 
+def is_preset(path: Path) -> bool:
+    """True for a choice that builds on another and changes some of its settings."""
+    return is_dataset_preset(path) or base_of(path) is not None
+
+
+def base_of(path: Path) -> str | None:
+    """The choice that a preset builds on."""
+    found = re.search(r"^defaults:\n  - (\w+)@_here_$", path.read_text("utf-8"), re.MULTILINE)
+    return None if found is None or path.name == "config.yaml" else found[1]
+
+
+def preset_line(path: Path) -> str:
+    """A preset in a line: what it is, what it builds on, and what it sets."""
+    name, base = f"`{path.parent.name}={path.stem}`", base_of(path)
+    if base is None:
+        return f"* {name}: {summary_of(path)[0]}"
+    lines = path.read_text(encoding="utf-8").splitlines()
+    after = next(i for i, line in enumerate(lines) if line.startswith("  - ")) + 1
+    changes = [f"{key}: {value}" for key, value, _ in keys_of(lines[after:], path.name) if value]
+    return f"* {name}, on `{base}`: {summary_of(path)[0]} Sets `{'`, `'.join(changes)}`."
+
+
 def described(path: Path, prefix: str) -> list[str]:
     """A table of one YAML's settings, under the line that its first comment says."""
     lines = path.read_text(encoding="utf-8").splitlines()
@@ -102,9 +124,8 @@ def reference() -> str:
     for group in GROUPS:
         out += [f"## `{group}`", ""]
         files = sorted((CONF / group).glob("*.yaml"))
-        presets = [path for path in files if is_dataset_preset(path)]
-        for path in presets:
-            out.append(f"* `{group}={path.stem}`: {summary_of(path)[0]}")
+        presets = [path for path in files if is_preset(path)]
+        out += [preset_line(path) for path in presets]
         out += [""] if presets else []
         for path in files:
             if path in presets:

@@ -100,7 +100,7 @@ class LightGBM:
     """lambdarank of LightGBM (Ke et al., NIPS 2017)."""
 
     def __init__(self, library: Any) -> None:
-        self.library, self.version = library, str(library.__version__)
+        self.package, self.version = library, str(library.__version__)
 
     def train(
         self,
@@ -116,8 +116,8 @@ class LightGBM:
             watched = [
                 data.create_valid(validation.features, validation.labels, group=validation.sizes)
             ]
-            calls = [self.library.early_stopping(settings.early_stopping, verbose=False)]
-        model = self.library.train(
+            calls = [self.package.early_stopping(settings.early_stopping, verbose=False)]
+        model = self.package.train(
             parameters, data, settings.trees, valid_sets=watched, callbacks=calls
         )
         return model.model_to_string(num_iteration=model.best_iteration)
@@ -144,12 +144,12 @@ class LightGBM:
         }
 
     def _data(self, examples: Examples, parameters: dict[str, Any]) -> Any:
-        return self.library.Dataset(
+        return self.package.Dataset(
             examples.features, examples.labels, group=examples.sizes, params=parameters
         )
 
     def load(self, text: str) -> Trees:
-        return LightGBMTrees(self.library.Booster(model_str=text))
+        return LightGBMTrees(self.package.Booster(model_str=text))
 
 
 class LightGBMTrees:
@@ -171,7 +171,7 @@ class XGBoost:
     """rank:ndcg of XGBoost (Chen and Guestrin, KDD 2016)."""
 
     def __init__(self, library: Any) -> None:
-        self.library, self.version = library, str(library.__version__)
+        self.package, self.version = library, str(library.__version__)
 
     def train(
         self,
@@ -181,7 +181,7 @@ class XGBoost:
         validation: Examples | None,
     ) -> str:
         watched = [] if validation is None else [(self._data(validation), "validation")]
-        model = self.library.train(
+        model = self.package.train(
             self.parameters(settings, signs),
             self._data(examples),
             settings.trees,
@@ -214,24 +214,24 @@ class XGBoost:
 
     def _data(self, examples: Examples) -> Any:
         groups = np.repeat(np.arange(len(examples.sizes)), examples.sizes)
-        return self.library.DMatrix(examples.features, examples.labels, qid=groups)
+        return self.package.DMatrix(examples.features, examples.labels, qid=groups)
 
     def load(self, text: str) -> Trees:
-        model = self.library.Booster()
+        model = self.package.Booster()
         model.load_model(bytearray(text.encode()))
-        return XGBoostTrees(self.library, model)
+        return XGBoostTrees(self.package, model)
 
 
 class XGBoostTrees:
     def __init__(self, library: Any, model: Any) -> None:
-        self.library, self.model = library, model
+        self.package, self.model = library, model
 
     @property
     def count(self) -> int:
         return int(self.model.num_boosted_rounds())
 
     def predict(self, features: np.ndarray) -> np.ndarray:
-        return self.model.predict(self.library.DMatrix(features)).astype(np.float64)
+        return self.model.predict(self.package.DMatrix(features)).astype(np.float64)
 
     def gains(self) -> np.ndarray:
         found = self.model.get_score(importance_type="total_gain")

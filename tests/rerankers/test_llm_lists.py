@@ -309,6 +309,7 @@ def test_over_http_it_ranks_as_one_who_knows_the_order(tmp_path, kind):
     rule = ranking if kind is LLMListwiseReranker else best
     given = candidates() if kind is LLMListwiseReranker else candidates((9, 5, 9))
     with Loopback() as server:
+        server.delay = 0.1  # long enough that requests under way at once overlap
         server.answer = lambda messages: rule(messages[-1]["content"])
         server.first_tokens = first_tokens
         server.script += [status(429, retry_after="0"), None, status(500)]

@@ -313,7 +313,7 @@ def test_the_part_must_be_selected_and_score_pairs(dataset):
     def connect(**others):
         connected_rerankers(dataset, {}, {**others, "passages": PassageReranker("part")})
 
-    with pytest.raises(ConfigError, match=r"'part', which is not .* reranker=\[none,passages,part"):
+    with pytest.raises(ConfigError, match=r"'part', which is not .* reranker=\[…,part\]"):
         connect(none=NoReranker())
     with pytest.raises(ConfigError, match=r"'part' does not score pairs .* reranker=\[cross_enc"):
         connect(part=ListReranker())
