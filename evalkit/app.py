@@ -1,6 +1,7 @@
 """The command line: compose a config with Hydra, check it, run, save. Hydra is known only here.
 
-Exit codes: 0 done, 2 a mistake of the user's in one line, 130 interrupted, 1 a bug (its traceback).
+Exit codes: 0 done, 2 a mistake of the user's in one line, 130 interrupted, 1 a bug (its traceback)
+or a task's alarm (one line).
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ import logging
 import os
 import re
 import sys
-import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from importlib import import_module
@@ -25,14 +25,13 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from evalkit import tasks
 from evalkit.assembly import Parts
 from evalkit.choices import choice_files, data_folder, listed
 from evalkit.complaints import PLURAL, explained, readable, unknown_key
 from evalkit.errors import ConfigError, EvalkitError
-from evalkit.output import MARKER, mark, unmark
 from evalkit.progress import stderr
 from evalkit.settings import PartNames, TrackingSettings, checked
+from evalkit.tasks import Job, task_module
 from evalkit.tracking.store import parse_address
 
 log = logging.getLogger(__name__)
@@ -67,10 +66,10 @@ def main() -> None:
         sys.exit(130)
 
 
-def complain(message: str) -> NoReturn:
-    """One line on stderr, exit code 2."""
+def complain(message: str, exit_code: int = EvalkitError.exit_code) -> NoReturn:
+    """One line on stderr, and the end."""
     sys.stderr.write(f"evalkit: {' '.join(message.splitlines())}\n")
-    sys.exit(2)
+    sys.exit(exit_code)
 
 
 def store_experiments() -> None:
@@ -87,7 +86,7 @@ def job(config: DictConfig) -> None:
     try:
         perform(config, folder)
     except EvalkitError as error:
-        complain(str(error))
+        complain(str(error), error.exit_code)
     except OmegaConfBaseException as error:
         complain(explained(_whole_message(error), known_keys, choice_files))
     finally:
@@ -95,59 +94,60 @@ def job(config: DictConfig) -> None:
 
 
 def perform(config: DictConfig, folder: Path) -> None:
-    """The task that the config names, with the output folder marked while it runs."""
-    check_sections(config)
+    """The task that the config names."""
+    keys = check_sections(config)
+    module = task_module(config.task)
+    settings = checked(module.Settings, {key: plain(config[key]) for key in keys}, "")
     tracking = checked(TrackingSettings, _without_password(config.tracking), "tracking")
-    if config.task == "log":
-        tasks.log_results(Path(str(config.path)).expanduser(), tracking)
-    elif config.dry_run:
-        tasks.show_plan(build(config, tracking))
-    else:
-        parts = build(config, tracking)
-        mark(folder, "running")
-        try:
-            tasks.run_experiment(parts, folder, tracking)
-        except EvalkitError:
-            unmark(folder)
-            raise
-        except KeyboardInterrupt:
-            _mark_unfinished(folder, f"interrupted {time.strftime('%Y-%m-%d %H:%M:%S')}")
-            raise
-        except Exception:
-            _mark_unfinished(folder, "failed")
-            raise
+    module.perform(
+        settings,
+        Job(
+            folder=folder,
+            tracking=tracking,
+            parts=lambda: build(config, tracking),
+            component=lambda key: _instance(OmegaConf.select(config, key), key),
+            config=_saved(config, tracking),
+        ),
+    )
 
 
-def _mark_unfinished(folder: Path, state: str) -> None:
-    # Without the mark the results were complete before the trouble came, as in logging to MLflow.
-    if (folder / MARKER).exists():
-        mark(folder, state)
+def check_sections(config: DictConfig) -> list[str]:
+    """The keys that belong to the task alone.
 
-
-def check_sections(config: DictConfig) -> None:
-    """ConfigError for a top-level key that means nothing, added by a '+', or one taken away."""
-    own = OmegaConf.load(data_folder("conf") / "config.yaml")
-    groups = {key for entry in own.defaults if not isinstance(entry, str) for key in entry}
-    expected = {str(key) for key in (*own, *groups) if "/" not in str(key)} - {"defaults", "hydra"}
+    ConfigError for a top-level key that means nothing, added by a '+', or one taken away.
+    """
+    own = _sections(data_folder("conf") / "config.yaml")
+    tasks = choice_files("task")
+    if config.task not in tasks:
+        raise ConfigError(f"task={config.task} is unknown. Known: {', '.join(tasks)}")
+    added = _sections(tasks[config.task]) - own
     for key in config:
         if key == "experiment":
             known = ", ".join(choice_files("experiment")) or "none"
             raise ConfigError(f"experiment '{config[key]}' is unknown. Known: {known}")
-        if key not in expected | {"path"}:
-            raise ConfigError(unknown_key(str(key), expected))
-    for key in sorted(expected - set(config)):
+        if key not in own | added:
+            raise ConfigError(unknown_key(str(key), own | added))
+    for key in sorted((own | added) - set(config)):
         raise ConfigError(f"{key} has no value; give it as {key}={PLURAL.get(key, 'VALUE')}")
     if not str(config.name or "").strip():
         raise ConfigError("name is empty; it names the output folder: name=my-first-sweep")
     if not isinstance(config.dry_run, bool):
         raise ConfigError(f"dry_run={config.dry_run}: expected true or false")
+    return sorted(added)
+
+
+def _sections(path: Path) -> set[str]:
+    """The top-level keys that a YAML sets, and those of the groups in its defaults list."""
+    node: Any = OmegaConf.load(path)
+    entries = [entry for entry in node.get("defaults", []) if not isinstance(entry, str)]
+    groups = {str(key).removeprefix("/") for entry in entries for key in entry}
+    keys = {str(key) for key in node} | {key for key in groups if "/" not in key}
+    return {key for key in keys if not key.startswith("override ")} - {"defaults", "hydra"}
 
 
 def build(config: DictConfig, tracking: TrackingSettings) -> Parts:
     """The components that a config describes, each setting checked by type."""
-    settings = plain(config)
-    if tracking.kind == "mlflow":  # a mistake in the address need not wait for the results
-        settings["tracking"]["uri"] = parse_address(tracking.uri).shown
+    settings = _saved(config, tracking)
     return Parts(
         dataset=_instance(config.dataset, "dataset"),
         retrievers={
@@ -161,6 +161,14 @@ def build(config: DictConfig, tracking: TrackingSettings) -> Parts:
         config=settings,
         hidden=checked(PartNames, {"parts": settings["parts"]}, "").parts,
     )
+
+
+def _saved(config: DictConfig, tracking: TrackingSettings) -> dict[str, Any]:
+    """The whole config as plain data, fit to be kept."""
+    settings = plain(config)
+    if tracking.kind == "mlflow":  # a mistake in the address need not wait for the results
+        settings["tracking"]["uri"] = parse_address(tracking.uri).shown
+    return settings
 
 
 def _instance(node: DictConfig | dict[str, Any], where: str) -> Any:
@@ -230,13 +238,16 @@ def quiet_libraries() -> None:
 
 def known_keys() -> Iterable[str]:
     """Every key of the default config and of each group's choices, and the groups themselves."""
-    yield from ("path", "hydra.run.dir", "hydra.sweep.dir")
+    yield from ("hydra.run.dir", "hydra.sweep.dir")
+    for path in choice_files("task").values():
+        yield from _sections(path)
     for path in choice_files("dataset").values():
         yield from (f"dataset.{key!s}" for key in OmegaConf.load(path))
     GlobalHydra.instance().clear()
     with hydra.initialize_config_dir(str(data_folder("conf")), version_base="1.3"):
         selected = [f"{group}=[{','.join(choice_files(group))}]" for group in PLURAL]
-        config = hydra.compose("config", selected)
+        # The task that has the most keys of its own.
+        config = hydra.compose("config", [*selected, "task=train"])
     yield from _flat(OmegaConf.to_container(config, resolve=False))
 
 

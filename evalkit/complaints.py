@@ -111,7 +111,8 @@ def unknown_key(key: str, known: Iterable[str]) -> str:
         )
     if key == "path":
         return (
-            "'path' belongs to task=log; a folder of documents is dataset=folder dataset.path=DIR"
+            "'path' belongs to task=log and task=synthesize; a collection with queries is "
+            "dataset=folder dataset.path=DIR"
         )
     return f"'{key}' is not a setting.{nearest_key(key, known)}"
 

@@ -7,7 +7,8 @@
     ├── ScoreError               a retriever or reranker returned something that is no ranking
     ├── OutputError              the output folder or the cache cannot be written
     ├── RemoteError              a model server refused, failed for good, or the budget is spent
-    └── TrackingError            the tracking server refused or is down (never costs a result)
+    ├── TrackingError            the tracking server refused or is down (never costs a result)
+    └── Alarm                    no mistake: what was watched is over its limit; exit code 1
 
 Every message says what was found, what was expected and how to put it right. Anything that is not
 an `EvalkitError` is a bug of ours and keeps its traceback.
@@ -22,6 +23,8 @@ from difflib import get_close_matches
 
 class EvalkitError(Exception):
     """A mistake that the user can put right; printed as one line, exit code 2."""
+
+    exit_code = 2
 
 
 class ConfigError(EvalkitError):
@@ -54,6 +57,12 @@ class RemoteError(EvalkitError):
 
 class TrackingError(EvalkitError):
     """The tracking server cannot be used; results on disk are safe."""
+
+
+class Alarm(EvalkitError):
+    """A task did its work, and what it watches is over the limit that the user set."""
+
+    exit_code = 1
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

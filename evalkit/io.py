@@ -14,7 +14,7 @@ import json
 import os
 import tempfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -56,6 +56,18 @@ def lines_of(path: Path) -> Iterator[tuple[int, str]]:
             ) from error
         except (EOFError, gzip.BadGzipFile, zlib.error) as error:
             raise DataError(f"{path}: damaged gzip file ({error}); download it again") from error
+
+
+def read_text(path: Path) -> str:
+    """The whole of a UTF-8 text file, line ends as "\\n"; DataError with file and line."""
+    with open_text(path) as file:
+        try:
+            return file.read()
+        except UnicodeDecodeError as error:
+            raise DataError(
+                f"{path}, line {_undecodable_line(path)}: not UTF-8 ({error.reason}); save the "
+                "file as UTF-8, for instance with iconv -f GB18030 -t UTF-8"
+            ) from error
 
 
 def _undecodable_line(path: Path) -> int:
@@ -223,6 +235,13 @@ def write_json(path: Path, value: Any) -> None:
     """JSON with sorted-as-given keys; a float that is not a number is refused, not written."""
     text = json.dumps(value, ensure_ascii=False, indent=1, allow_nan=False)
     write_text(path, text + "\n")
+
+
+def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """A JSON object a line; the rows are not held in memory."""
+    with atomic(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
+        for row in rows:
+            file.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def read_json(path: Path) -> Any:

@@ -6,10 +6,12 @@ A folder with a file named INCOMPLETE holds a run that is going on, was interrup
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
-from evalkit.errors import DataError
+from evalkit.errors import DataError, EvalkitError
 from evalkit.execution import ExecutionLog
 from evalkit.io import format_run, read_json, write_bytes, write_json, write_parquet, write_text
 from evalkit.report.details import details_markdown
@@ -23,16 +25,42 @@ MARKER = "INCOMPLETE"
 WRITING = "results are being written"
 
 
-def unmark(folder: Path) -> None:
+@contextmanager
+def marked(folder: Path) -> Iterator[None]:
+    """The folder carries the mark while the block runs, and after it was interrupted or failed.
+
+    A user's mistake leaves no mark behind, and `write_output` takes it away.
+    """
+    mark(folder, "running")
+    try:
+        yield
+    except EvalkitError:
+        _unmark(folder)
+        raise
+    except KeyboardInterrupt:
+        _mark_unfinished(folder, f"interrupted {time.strftime('%Y-%m-%d %H:%M:%S')}")
+        raise
+    except Exception:
+        _mark_unfinished(folder, "failed")
+        raise
+
+
+def mark(folder: Path, state: str) -> None:
+    """Say in the folder that its results are not complete, and why."""
+    write_text(folder / MARKER, f"{state}\n")
+
+
+def _unmark(folder: Path) -> None:
     """Take the mark away after a mistake; not if writing had begun: the folder is a mixture."""
     marker = folder / MARKER
     if marker.is_file() and marker.read_text(encoding="utf-8").strip() != WRITING:
         marker.unlink()
 
 
-def mark(folder: Path, state: str) -> None:
-    """Say in the folder that its results are not complete, and why."""
-    write_text(folder / MARKER, f"{state}\n")
+def _mark_unfinished(folder: Path, state: str) -> None:
+    # Without the mark the results were complete before the trouble came, as in logging to MLflow.
+    if (folder / MARKER).exists():
+        mark(folder, state)
 
 
 def write_output(

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator
-from typing import TypeVar
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -14,12 +14,20 @@ PATIENCE_S = 2.0
 
 stdout = Console()
 stderr = Console(stderr=True)
+# Paths and commands are printed as they are, on one line.
+PLAIN: dict[str, Any] = {"highlight": False, "markup": False, "soft_wrap": True}
 
 
-def track(items: Iterable[T], what: str, total: int | None = None, step: int = 1) -> Iterator[T]:
+def track(
+    items: Iterable[T],
+    what: str,
+    total: int | None = None,
+    step: int | Callable[[T], int] = 1,
+) -> Iterator[T]:
     """Yield the items; after two seconds show a bar that counts `step` units an item.
 
-    total: units in all; without it only the count is shown. Nothing is drawn off a terminal.
+    total: units in all; without it only the count is shown. step: or the units of an item. Nothing
+    is drawn off a terminal.
     """
     if not stderr.is_terminal:
         yield from items
@@ -41,7 +49,8 @@ def track(items: Iterable[T], what: str, total: int | None = None, step: int = 1
     try:
         for item in items:
             yield item
-            done = done + step if total is None else min(done + step, total)
+            done += step(item) if callable(step) else step
+            done = done if total is None else min(done, total)
             bar.update(task, completed=done)
     finally:
         timer.cancel()

@@ -81,7 +81,11 @@ def has_subtopics(qrels: Iterable[Qrel]) -> bool:
 
 
 class DatasetInfo(NamedTuple):
-    """What tables and results say about a dataset; counts are of what is evaluated."""
+    """What tables and results say about a dataset; counts are of what is evaluated.
+
+    synthetic: what of it a language model made, such as "synthetic queries and judgements (MODEL)";
+    "" for nothing.
+    """
 
     dataset_id: str
     digest: str
@@ -90,6 +94,7 @@ class DatasetInfo(NamedTuple):
     num_qrels: int
     relevance_level: int
     exclude_self: bool
+    synthetic: str = ""
 
 
 @runtime_checkable
@@ -103,6 +108,8 @@ class Dataset(Protocol):
     the part that is evaluated, "" where a collection has one only. `digest` is of docs,
     queries and qrels; `docs_digest` of the docs alone, what an index depends on. `tags` says per
     query_id what makes it hard, where the collection knows.
+
+    It may have `synthetic`: see DatasetInfo; every table says it.
     """
 
     dataset_id: str
@@ -171,7 +178,8 @@ class Retriever(Protocol):
 class PairScorer(Protocol):
     """A pointwise model: the score of a pair depends on nothing but its two texts.
 
-    It may have `check()`, which raises what is wrong with the model and loads no weights, and
+    It may have `check()`, which raises what is wrong with the model and loads no weights; `about`,
+    plain JSON data that tells people which model and settings a store of its scores is of; and
     `truncated(pairs) -> bool[n]`: which pairs lose text to the model's longest input (see
     `token_counts`). The adapter reports their share.
     """

@@ -76,7 +76,7 @@ def test_ctrl_c_while_libraries_load_says_nothing(shell):
 
 
 def test_a_bug_keeps_its_traceback(shell, small, place):
-    code = "import evalkit.tasks as t; t.write_output = 0; from evalkit.app import main; main()"
+    code = "import evalkit.tasks.run as t; t.write_output = 0; from evalkit.app import main; main()"
     process = shell(*small, f"hydra.run.dir={place}/out", program=("-c", code))
     _, err = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 1
@@ -91,7 +91,7 @@ def test_trouble_after_the_results_does_not_mark_them(cli, small, place, monkeyp
     def show(_):
         raise trouble
 
-    monkeypatch.setattr("evalkit.tasks.show_results", show)
+    monkeypatch.setattr("evalkit.tasks.run.show_results", show)
     if trouble is KeyboardInterrupt:
         assert cli(*small, f"hydra.run.dir={place}/out").code == 130
     else:

@@ -1,28 +1,41 @@
-"""The tasks of the command line, from built components to saved results; knows nothing of Hydra."""
+"""task=run, the default: from built components to saved and shown results."""
 
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from evalkit.assembly import Parts, assemble
-from evalkit.errors import ConfigError, TrackingError
 from evalkit.execution import ExecutionLog
-from evalkit.output import require_complete, write_output
+from evalkit.output import marked, write_output
 from evalkit.plan import plan
-from evalkit.progress import stdout
+from evalkit.progress import PLAIN, stdout
 from evalkit.report.details import details_markdown
 from evalkit.report.render import to_markdown, to_rich
 from evalkit.report.table import tables
 from evalkit.results import Results
 from evalkit.settings import TrackingSettings
+from evalkit.tasks import Job
+from evalkit.tasks.log import log_results
 
 log = logging.getLogger(__name__)
-# Paths and commands are printed as they are, on one line.
-PLAIN: dict[str, Any] = {"highlight": False, "markup": False, "soft_wrap": True}
 # Columns below which a table with all intervals would fold them.
 WIDE_TERMINAL = 160
+
+
+@dataclass(frozen=True)
+class Settings:
+    """An experiment's settings are those of its components."""
+
+
+def perform(settings: Settings, job: Job) -> None:
+    parts = job.parts()
+    if job.dry_run:
+        show_plan(parts)
+        return
+    with marked(job.folder):
+        run_experiment(parts, job.folder, job.tracking)
 
 
 def run_experiment(parts: Parts, folder: Path, tracking: TrackingSettings) -> None:
@@ -59,25 +72,3 @@ def show_results(results: Results) -> None:
             stdout.print(to_markdown(table), **PLAIN)
     if results.details:
         stdout.print(f"\n{details_markdown(results)}\n", **PLAIN)
-
-
-def log_results(folder: Path, tracking: TrackingSettings, required: bool = True) -> None:
-    """Log a finished output folder to MLflow.
-
-    A server that is down costs no result: unless `required`, it is a warning, whose message says
-    how to log the folder later.
-    """
-    from evalkit.tracking import log_output
-
-    if tracking.kind != "mlflow":
-        raise ConfigError("task=log needs tracking=mlflow; tracking=off logs nothing")
-    require_complete(folder)
-    try:
-        tracked = log_output(folder, tracking.uri, tracking.experiment, tracking.run_name)
-    except TrackingError as error:
-        if required:
-            raise
-        log.warning("not logged to MLflow: %s", error)
-        return
-    lines = filter(None, [tracked.ui_command, tracked.ui_url])
-    stdout.print(f"MLflow:  {', then open '.join(lines)}", **PLAIN)

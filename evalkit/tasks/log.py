@@ -1,0 +1,55 @@
+"""task=log: log a finished output folder to MLflow, for instance after its server was down."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+from evalkit.errors import ConfigError, TrackingError
+from evalkit.output import MARKER, require_complete
+from evalkit.progress import PLAIN, stdout
+from evalkit.settings import TrackingSettings
+from evalkit.tasks import Job
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """path: a finished output folder."""
+
+    path: str
+
+
+def perform(settings: Settings, job: Job) -> None:
+    if job.tracking.kind != "mlflow":
+        raise ConfigError("task=log needs tracking=mlflow; tracking=off logs nothing")
+    log_results(Path(settings.path).expanduser(), job.tracking)
+
+
+def log_results(folder: Path, tracking: TrackingSettings, required: bool = True) -> None:
+    """Log a finished output folder, of an experiment or a training, to MLflow.
+
+    A server that is down costs no result: unless `required`, it is a warning, whose message says
+    how to log the folder later.
+    """
+    from evalkit.tracking import log_content, log_output
+    from evalkit.tracking.training import is_training, read_training
+
+    of_training = is_training(folder) and not (folder / MARKER).exists()
+    if not of_training:
+        require_complete(folder)
+    where = tracking.uri, tracking.experiment, tracking.run_name
+    try:
+        if of_training:
+            tracked = log_content(read_training(folder), *where)
+        else:
+            tracked = log_output(folder, *where)
+    except TrackingError as error:
+        if required:
+            raise
+        log.warning("not logged to MLflow: %s", error)
+        return
+    lines = filter(None, [tracked.ui_command, tracked.ui_url])
+    stdout.print(f"MLflow:  {', then open '.join(lines)}", **PLAIN)
