@@ -1,4 +1,4 @@
-"""Digests of texts, and finding many of them at once."""
+"""Digests of texts and of pairs of texts, and finding many of them at once."""
 
 from __future__ import annotations
 
@@ -9,7 +9,13 @@ from typing import NamedTuple
 import numpy as np
 
 DIGEST_BYTES = 16
-_ODD = (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9, 0x27D4EB2F165667C5)
+# Odd, so that multiplying by them loses nothing; the first four are the primes of xxHash64.
+_ODD = (
+    0x9E3779B185EBCA87,
+    0xC2B2AE3D27D4EB4F,
+    0x165667B19E3779F9,
+    0x85EBCA77C2B2AE63,
+)
 
 
 def text_digests(texts: Sequence[str]) -> np.ndarray:
@@ -22,20 +28,35 @@ def text_digests(texts: Sequence[str]) -> np.ndarray:
     return np.frombuffer(joined, dtype=np.uint64).reshape(-1, 2)
 
 
-class _Level(NamedTuple):
-    """Keys sorted by their mix: mixed (n,), keys (n, width), positions (n,)."""
+def pair_digests(query: np.ndarray, doc: np.ndarray) -> np.ndarray:
+    """Digests of n pairs of texts, from the texts' own: uint64, shape (n, 2) in and out.
 
-    mixed: np.ndarray
-    keys: np.ndarray
+    Digests are random numbers of 128 bits, and so are these: two different pairs share one as
+    rarely as two different texts do (once in 10²⁶ stores of two million pairs).
+    """
+    digests = np.empty((len(query), 2), dtype=np.uint64)
+    with np.errstate(over="ignore"):
+        for word in range(2):
+            mine, other = (np.uint64(odd) for odd in _ODD[2 * word : 2 * word + 2])
+            digests[:, word] = query[:, word] * mine ^ doc[:, word] * other
+    return digests
+
+
+class _Level(NamedTuple):
+    """Keys sorted by their mix: words (width, n), the first is the mix; positions (n,)."""
+
+    words: np.ndarray
     positions: np.ndarray
 
 
 class KeyIndex:
-    """Finds the position at which a key was added; a key is a row of `width` uint64 (at most 4).
+    """Finds the position at which a key was first added; a key is a row of 1 to 4 uint64.
 
-    Sorting and searching go by one mixed uint64 a key; equality is always checked on the whole.
-    Keys are kept in sorted levels that double in size, so that adding n keys in any number of
-    calls costs n log n.
+    Sorting and searching go by one mixed word a key, which is held in place of the first: together
+    with the others it determines it, so that equality is checked on the whole. A key costs 8 bytes
+    a word and 8 for its position. Of two keys with one mix the second is not found; among digests
+    that does not happen. Keys are kept in sorted levels that double in size, so that
+    adding n keys in any number of calls costs n log n.
     """
 
     def __init__(self, width: int) -> None:
@@ -43,32 +64,48 @@ class KeyIndex:
         self._count = 0
         self._levels: list[_Level] = []
 
+    def __len__(self) -> int:
+        return self._count
+
     def add(self, keys: np.ndarray) -> None:
         """Append n keys, uint64, shape (n, width); they take the next n positions."""
         keys = np.asarray(keys, dtype=np.uint64).reshape(-1, self.width)
-        positions = np.arange(self._count, self._count + len(keys))
+        if not len(keys):
+            return
+        words, positions = _mixed(keys), np.arange(self._count, self._count + len(keys))
         self._count += len(keys)
-        level = _Level(_mix(keys), keys, positions)
-        while self._levels and len(self._levels[-1].mixed) <= len(level.mixed):
-            level = _Level(*map(np.concatenate, zip(self._levels.pop(), level, strict=True)))
-        order = np.argsort(level.mixed, kind="stable")
-        self._levels.append(_Level(*(column[order] for column in level)))
+        while self._levels and len(self._levels[-1].positions) <= len(positions):
+            older = self._levels.pop()
+            words = np.concatenate([older.words, words], axis=1)
+            positions = np.concatenate([older.positions, positions])
+        # Stable, and older levels first: of equal keys the one added first is found.
+        order = np.argsort(words[0], kind="stable")
+        self._levels.append(_Level(words[:, order], positions[order]))
 
     def find(self, keys: np.ndarray) -> np.ndarray:
         """Positions of n keys: int64, shape (n,), -1 where a key was never added."""
         found = np.full(len(keys), -1, dtype=np.int64)
-        wanted = _mix(keys) if len(keys) else found
-        for level in self._levels:
-            if len(level.mixed):
-                at = np.minimum(np.searchsorted(level.mixed, wanted), len(level.mixed) - 1)
-                same = (level.keys[at] == keys).all(axis=1)
-                found[same] = level.positions[at[same]]
+        if not len(keys) or not self._levels:
+            return found
+        words = _mixed(np.asarray(keys, dtype=np.uint64).reshape(-1, self.width))
+        # In sorted order the search walks through memory instead of jumping: several times as fast.
+        order = np.argsort(words[0])
+        words = words[:, order]
+        for level in reversed(self._levels):
+            at = np.searchsorted(level.words[0], words[0])
+            np.minimum(at, len(level.positions) - 1, out=at)
+            same = np.ones(len(at), dtype=bool)
+            for mine, wanted in zip(level.words, words, strict=True):
+                same &= mine[at] == wanted
+            found[order[same]] = level.positions[at[same]]
         return found
 
 
-def _mix(keys: np.ndarray) -> np.ndarray:
+def _mixed(keys: np.ndarray) -> np.ndarray:
+    """The words of n keys, the first replaced by a mix of all: uint64, shape (width, n)."""
+    words = np.array(keys.T, order="C")
     with np.errstate(over="ignore"):
-        mixed = keys[:, 0] * np.uint64(_ODD[0])
-        for column in range(1, keys.shape[1]):
-            mixed = mixed ^ keys[:, column] * np.uint64(_ODD[column])
-    return mixed
+        words[0] *= np.uint64(_ODD[0])
+        for column in range(1, len(words)):
+            words[0] ^= words[column] * np.uint64(_ODD[column])
+    return words
