@@ -31,6 +31,7 @@ from evalkit.models import (
 )
 from evalkit.progress import track
 from evalkit.scoring.keys import text_digests
+from evalkit.scoring.vectors import checked_storage
 from evalkit.types import fingerprint
 
 if TYPE_CHECKING:
@@ -138,7 +139,8 @@ class TextEncoder(Encoder):
 
     model: path or hub id. max_length: tokens; None for the model's own. query_prompt, doc_prompt:
     text put before a query or doc; None for the model's own. similarity: "cosine", "dot" or None
-    for the model's own. cache_dir: where vectors are kept.
+    for the model's own. cache_dir: where vectors are kept. storage: float32, float16 or bfloat16,
+    the precision in which those of docs are kept; they come back as float32.
     """
 
     def __init__(
@@ -153,16 +155,25 @@ class TextEncoder(Encoder):
         batch_size: int = 32,
         device: str | None = None,
         cache_dir: str | Path | None = None,
+        storage: str = "float32",
     ) -> None:
         super().__init__(model, revision, dtype, batch_size, device, cache_dir)
         if similarity not in (None, "cosine", "dot"):
             raise ConfigError(f"similarity={similarity}: expected cosine, dot or null")
         self.max_length, self.similarity = max_length, similarity
+        self.storage = checked_storage(storage)
         self.prompts: dict[Side, str | None] = {"query": query_prompt, "doc": doc_prompt}
-        self._caches: dict[Side, EmbeddingCache] = {}
+        self._caches: dict[tuple[Side, str], EmbeddingCache] = {}
 
     @cached_property
     def fingerprint(self) -> str:
+        if self.storage == "float32":
+            return self._unrounded
+        return fingerprint("TextEncoder", unrounded=self._unrounded, storage=self.storage)
+
+    @cached_property
+    def _unrounded(self) -> str:
+        """The fingerprint of the vectors as the model gives them."""
         return fingerprint(
             "TextEncoder",
             model=model_digest(self._folder),
@@ -200,10 +211,23 @@ class TextEncoder(Encoder):
 
     def cache(self, side: Side) -> EmbeddingCache:
         """The vectors on disk of this encoder's queries or docs."""
-        if side not in self._caches:
-            folder = self.cache_dir / "embeddings" / self.fingerprint / side
-            self._caches[side] = EmbeddingCache(folder)
-        return self._caches[side]
+        return self._cache_of(side, self.storage if side == "doc" else "float32")
+
+    def _cache_of(self, side: Side, storage: str) -> EmbeddingCache:
+        if (side, storage) not in self._caches:
+            name = side if storage == "float32" else f"{side}-{storage}"
+            folder = self.cache_dir / "embeddings" / self._unrounded / name
+            self._caches[side, storage] = EmbeddingCache(folder, storage)
+        return self._caches[side, storage]
+
+    def encode_missing(
+        self, texts: Sequence[str], digests: np.ndarray, side: Side, what: str | None = None
+    ) -> np.ndarray:
+        """As every encoder; but what is at hand in float32 is rounded, not encoded again."""
+        cache = self.cache(side)
+        if cache.storage != "float32":
+            cache.take(self._cache_of(side, "float32"), digests)
+        return super().encode_missing(texts, digests, side, what)
 
     def encode(self, texts: Sequence[str], side: Side) -> np.ndarray:
         """Vectors: float32, shape (len(texts), h), in input order; from the cache where it can."""
@@ -234,12 +258,3 @@ class TextEncoder(Encoder):
         vectors = np.asarray(vectors, dtype=np.float32)
         self._refuse_unless_finite(np.isfinite(vectors).all(axis=1), texts)
         return vectors
-
-
-def similarity(queries: np.ndarray, docs: np.ndarray) -> np.ndarray:
-    """Row by row dot products: float32, shape (n,), summed in float64.
-
-    A matrix product rounds equal docs differently at different places; this does not, so that
-    equal texts tie and a score depends on nothing but its two texts.
-    """
-    return np.einsum("ij,ij->i", queries, docs, dtype=np.float64).astype(np.float32)

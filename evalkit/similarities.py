@@ -31,8 +31,8 @@ UNITS = ("word", "character")
 SHINGLE_SIZE = 3
 # datasketch's own name for how it permutes 32-bit hashes; other versions of it have others.
 _SCHEME = "affine32"
-_CJK = "㐀-䶿一-鿿豈-﫿\U00020000-\U0003134fぁ-ゖァ-ヺー"
-_WORD = re.compile(rf"[{_CJK}]|[^\W_{_CJK}]+")
+CJK = "㐀-䶿一-鿿豈-﫿\U00020000-\U0003134fぁ-ゖァ-ヺー"
+_WORD = re.compile(rf"[{CJK}]|[^\W_{CJK}]+")
 _QUERIES = 64
 
 # Similarities of doc i of a list to each of its docs: float32, shape (n,).

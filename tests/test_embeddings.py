@@ -7,8 +7,9 @@ import pytest
 from tiny import save_bi_encoder
 
 from evalkit.embeddings import EmbeddingCache
-from evalkit.encoders import TextEncoder, similarity
+from evalkit.encoders import TextEncoder
 from evalkit.scoring.keys import KeyIndex, text_digests
+from evalkit.scoring.search import similarity
 
 
 def vectors(n, seed=0):
@@ -41,6 +42,29 @@ def test_a_truncated_part_is_set_aside_and_the_rest_is_used(tmp_path, caplog, ki
     assert places[1] == -1
     np.testing.assert_array_equal(fresh.gather(places[:1]), values[:1])
     assert "set aside" in caplog.text
+
+
+def test_a_part_of_another_storage_is_set_aside(tmp_path, caplog):
+    digests = text_digests(["a", "b"])
+    EmbeddingCache(tmp_path, "float16").add(digests, vectors(2))
+    assert EmbeddingCache(tmp_path).find(digests).tolist() == [-1, -1]
+    assert "float16, expected float32" in caplog.text
+
+
+def test_only_what_is_missing_is_taken_from_another_cache(tmp_path):
+    texts, values = text_digests(["a", "b", "c"]), vectors(3)
+    wide = EmbeddingCache(tmp_path / "wide")
+    wide.add(texts[:2], values[:2])
+    narrow = EmbeddingCache(tmp_path / "narrow", "float16")
+    narrow.add(texts[:1], values[2:])
+    narrow.take(wide, texts[[0, 1, 1, 2]])
+    assert narrow.find(texts).tolist() == [0, 1, -1]
+    np.testing.assert_array_equal(
+        narrow.gather(np.array([0, 1])), values[[2, 1]].astype(np.float16).astype(np.float32)
+    )
+    before = sorted(tmp_path.rglob("*"))
+    narrow.take(wide, texts)
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_a_file_that_cannot_be_opened_is_not_taken_for_damaged(tmp_path):

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
-from evalkit.encoders import TextEncoder, similarity
+from evalkit.encoders import TextEncoder
 from evalkit.rerankers.pointwise import PointwiseReranker
+from evalkit.scoring.search import similarity
 from evalkit.types import DOC_TEMPLATE, fingerprint
 
 
@@ -55,6 +56,7 @@ class BiEncoderReranker(PointwiseReranker):
         doc_prompt: str | None = None,
         similarity: str | None = None,
         dtype: str = "float32",
+        storage: str = "float32",
         batch_size: int = 32,
         device: str | None = None,
         chunk_size: int = 16_384,
@@ -63,6 +65,6 @@ class BiEncoderReranker(PointwiseReranker):
     ) -> None:
         encoder = TextEncoder(
             model, revision, max_length, query_prompt, doc_prompt, similarity, dtype, batch_size,
-            device, cache_dir,
+            device, cache_dir, storage,
         )  # fmt: skip
         super().__init__(BiEncoderScorer(encoder), doc_template, cache_dir, chunk_size)

@@ -177,8 +177,8 @@ class BM25Retriever:
         """The run of each query's scores of all docs: float32, shape (docs,)."""
         rows, docs, scores = [], [], []
         for row, all_scores in enumerate(track(found, "Retrieving (BM25)", len(query_ids))):
-            best = top_k(all_scores, k, self._order)
-            best = best[all_scores[best] > 0]
+            matching = np.flatnonzero(all_scores > 0)  # few, and a partial sort is slow on equals
+            best = matching[top_k(all_scores[matching], k, self._order[matching])]
             rows.append(np.full(len(best), row))
             docs.append(self._ids[best])
             scores.append(all_scores[best])

@@ -20,6 +20,7 @@ from evalkit.io import write_array
 from evalkit.retrievers.selection import order_of
 from evalkit.run import Run
 from evalkit.scoring.keys import text_digests
+from evalkit.scoring.search import Nearest
 from evalkit.types import Dataset, checked_template
 
 _ENCODE_CHUNK = 4096
@@ -54,12 +55,17 @@ class EncodedRetriever(ABC):
     @abstractmethod
     def fingerprint(self) -> str: ...
 
+    @property
+    def docs_fingerprint(self) -> str:
+        """What the list of docs depends on: retrievers of one kind in which it agrees share it."""
+        return self.fingerprint
+
     def check(self, depth: int) -> None:
         """Raise what is wrong with the model before anything is indexed; loads no weights."""
         self._encoder.check()
 
     def cache_path(self, dataset: Dataset) -> Path:
-        return self.cache_dir / self.kind / f"{self.fingerprint}-{dataset.docs_digest}"
+        return self.cache_dir / self.kind / f"{self.docs_fingerprint}-{dataset.docs_digest}"
 
     def is_cached(self, dataset: Dataset) -> bool:
         path = self.cache_path(dataset)
@@ -97,6 +103,12 @@ class EncodedRetriever(ABC):
         docs = np.concatenate([np.empty(0, np.int64), *(docs for docs, _ in best)])
         scores = np.concatenate([np.empty(0, np.float32), *(found for _, found in best)])
         return Run.from_columns(query_ids, rows, self.ids[docs], scores)
+
+    def ranking_of(self, query_ids: Sequence[str], found: Nearest) -> Run:
+        """What an exact or an approximate search found, as a run."""
+        rows, ranks = np.nonzero(found.docs >= 0)
+        ids = self.ids[found.docs[rows, ranks]]
+        return Run.from_columns(query_ids, rows, ids, found.scores[rows, ranks])
 
 
 def nothing() -> Found:

@@ -7,6 +7,7 @@ import pytest
 from tiny import save_bi_encoder, toy_dataset
 
 from evalkit.datasets.folder import FolderDataset
+from evalkit.errors import ConfigError
 from evalkit.measures import MeasureSet, parse_measures
 from evalkit.retrievers.dense import DenseRetriever
 
@@ -16,6 +17,12 @@ MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
     return str(save_bi_encoder(tmp_path_factory.mktemp("models") / "bi"))
+
+
+@pytest.fixture(scope="module")
+def scifact_cache(tmp_path_factory):
+    """One for all storages: SciFact is encoded once."""
+    return tmp_path_factory.mktemp("scifact")
 
 
 def brute_force(model, dataset, k):
@@ -94,12 +101,86 @@ def test_an_index_cut_short_is_built_again(tmp_path, model):
     assert retriever.is_cached(dataset)
 
 
+@pytest.mark.parametrize("storage", ["float16", "bfloat16"])
+@pytest.mark.parametrize("chunk_size", [7, 65_536])
+def test_half_precision_takes_half_the_bytes_and_rounds_the_scores(
+    tmp_path, model, storage, chunk_size
+):
+    dataset = toy_dataset(tmp_path / "toy", docs=100)
+    cache = tmp_path / "cache"
+    whole = DenseRetriever(model, cache_dir=cache)
+    half = DenseRetriever(model, storage=storage, chunk_size=chunk_size, cache_dir=cache)
+    assert len({whole.fingerprint, half.fingerprint}) == 2
+    assert whole.encoder.fingerprint != half.encoder.fingerprint
+    half.index(dataset)
+    whole.index(dataset)
+    precise, rounded = (r.retrieve(dataset.queries, 100) for r in (whole, half))
+    scores = precise.scores_in(rounded)
+    assert (scores != precise.scores).any()
+    # |q| |d| = 1, and each value of a doc is rounded by at most this share of itself.
+    np.testing.assert_allclose(
+        scores, precise.scores, atol=2.0 ** -(11 if storage == "float16" else 8)
+    )
+    bytes_of = {
+        name: sum(p.stat().st_size - 128 for p in (cache / "embeddings").glob(f"*/{name}/*vec*"))
+        for name in ("doc", f"doc-{storage}")
+    }
+    assert bytes_of["doc"] == 2 * bytes_of[f"doc-{storage}"] == 100 * 32 * 4
+
+
+def test_what_is_there_in_float32_is_rounded_and_not_encoded_again(tmp_path, model):
+    dataset = toy_dataset(tmp_path / "toy", docs=30)
+    settings = {"storage": "bfloat16"}
+    alone = DenseRetriever(model, cache_dir=tmp_path / "alone", **settings)
+    alone.index(dataset)
+    whole = DenseRetriever(model, cache_dir=tmp_path / "cache")
+    whole.index(dataset)
+    whole.retrieve(dataset.queries, 10)
+    half = DenseRetriever(model, cache_dir=tmp_path / "cache", **settings)
+    assert not half.is_cached(dataset)
+    half.index(dataset)
+    found = half.retrieve(dataset.queries, 10)
+    assert "_model" not in vars(half.encoder)
+    assert dict(found) == dict(alone.retrieve(dataset.queries, 10))
+    assert DenseRetriever(model, cache_dir=tmp_path / "cache", **settings).is_cached(dataset)
+
+
+def test_vectors_that_float16_cannot_hold_are_refused(tmp_path):
+    from sentence_transformers import SentenceTransformer
+
+    folder = str(save_bi_encoder(tmp_path / "large", similarity="dot"))
+    large = SentenceTransformer(folder, device="cpu")
+    norm = large[0].auto_model.encoder.layer[-1].output.LayerNorm
+    norm.weight.data *= 1e5
+    large.save(folder)
+    dataset = toy_dataset(tmp_path / "toy")
+    retriever = DenseRetriever(folder, storage="float16", cache_dir=tmp_path / "cache")
+    with pytest.raises(ConfigError, match="storage=float16 holds values up to 65504"):
+        retriever.index(dataset)
+    other = DenseRetriever(folder, storage="bfloat16", cache_dir=tmp_path / "cache")
+    other.index(dataset)
+    assert len(other.retrieve(dataset.queries, 5)) == 5 * len(dataset.queries)
+
+
+def test_a_storage_that_does_not_exist(tmp_path, model):
+    with pytest.raises(ConfigError, match="storage=int8: expected one of float32, float16, bf"):
+        DenseRetriever(model, storage="int8")
+
+
+def test_no_queries_find_nothing(tmp_path, model):
+    retriever = DenseRetriever(model, cache_dir=tmp_path / "cache")
+    retriever.index(toy_dataset(tmp_path / "toy"))
+    assert len(retriever.retrieve([], 5)) == 0
+
+
 @pytest.mark.slow
-def test_minilm_gives_the_published_figures_on_scifact(shared_data, tmp_path):
+@pytest.mark.parametrize("storage", ["float32", "float16", "bfloat16"])
+def test_minilm_gives_the_published_figures_on_scifact(shared_data, scifact_cache, storage):
     dataset = FolderDataset(shared_data / "beir" / "scifact")
-    retriever = DenseRetriever(MINILM, cache_dir=tmp_path)
+    retriever = DenseRetriever(MINILM, storage=storage, cache_dir=scifact_cache)
     retriever.index(dataset)
     measures = MeasureSet(parse_measures(["nDCG@10", "R@100"]), dataset.qrels)
     values = measures.per_query(retriever.retrieve(dataset.queries, 100))
-    assert values["nDCG@10"].mean() == pytest.approx(0.6451, abs=0.0005)  # MTEB
+    near = 0.001 if storage == "bfloat16" else 0.0005
+    assert values["nDCG@10"].mean() == pytest.approx(0.6451, abs=near)  # MTEB
     assert values["R@100"].mean() == pytest.approx(0.925, abs=0.001)
