@@ -239,9 +239,9 @@ class Experiment:
         ties: float,
     ) -> list[SystemResult]:
         """One ranking, uncut and cut to each N; intervals follow for all systems together."""
+        depths = [None, *sorted(set(self.sweep.n))]
         cells = []
-        for n in [None, *sorted(set(self.sweep.n))]:
-            values = measure_set.per_query(ranking if n is None else ranking.top(n))
+        for n, values in zip(depths, measure_set.at_depths(ranking, depths), strict=True):
             means = {name: float(column.mean()) for name, column in values.items()}
             cells.append(SystemResult(retriever, reranker, k, n, values, means, {}, ties))
         return cells
@@ -278,4 +278,5 @@ def dataset_info(dataset: Dataset) -> DatasetInfo:
         num_qrels=len(dataset.qrels),
         relevance_level=dataset.relevance_level,
         exclude_self=dataset.exclude_self,
+        synthetic=getattr(dataset, "synthetic", ""),
     )

@@ -150,6 +150,8 @@ class Run:
 
     def select(self, query_ids: Sequence[str]) -> Run:
         """The same rankings for exactly these queries, in this order; those not here are empty."""
+        if self.query_ids == tuple(query_ids):
+            return self
         position = {q: i for i, q in enumerate(query_ids)}
         new_row = np.array([position.get(q, -1) for q in self.query_ids], dtype=np.int64)
         rows = new_row[self.rows] if len(self) else self.rows
@@ -171,9 +173,7 @@ class Run:
             raise ScoreError("two runs over different queries cannot be joined; use select()")
         if len(self) == 0 or len(other) == 0:
             return np.full(len(self), np.nan, dtype=np.float32)
-        place = np.searchsorted(other.vocabulary, self.vocabulary)
-        place = np.minimum(place, len(other.vocabulary) - 1)
-        known = other.vocabulary[place] == self.vocabulary
+        place, known = self._places_in(other)
         width = len(other.vocabulary)
         theirs = other.rows * width + other.docs
         order = np.argsort(theirs)
@@ -181,6 +181,15 @@ class Run:
         at = np.minimum(np.searchsorted(theirs[order], mine), len(other) - 1)
         hit = (theirs[order][at] == mine) & known[self.docs]
         return np.where(hit, other.scores[order][at], np.float32(np.nan))
+
+    def _places_in(self, other: Run) -> tuple[np.ndarray, np.ndarray]:
+        """Where this run's vocabulary is in another's, and whether it is there at all."""
+        if self.vocabulary is other.vocabulary:
+            size = len(self.vocabulary)
+            return np.arange(size), np.ones(size, dtype=bool)
+        place = np.searchsorted(other.vocabulary, self.vocabulary)
+        place = np.minimum(place, len(other.vocabulary) - 1)
+        return place, other.vocabulary[place] == self.vocabulary
 
     def reranked(self, head: Run, tail: Tail = "keep") -> Run:
         """This run with its best candidates replaced by `head`, their reranked order.
@@ -201,12 +210,15 @@ class Run:
         step = np.maximum(1.0, 4.0 * np.spacing((np.abs(lowest) + 1e4).astype(np.float32)))
         rows = below.rows
         under = lowest[rows] - step[rows] * (below.ranks + 1)
-        return Run.from_columns(
-            self.query_ids,
-            np.concatenate([head.rows, rows]),
-            np.concatenate([head.doc_ids, below.doc_ids]),
-            np.concatenate([head.scores, under]),
+        all_rows, all_scores = (
+            np.concatenate(parts) for parts in ([head.rows, rows], [head.scores, under])
         )
+        place, known = head._places_in(self)
+        if known[head.docs].all():  # as it is where a head reorders this run's own docs
+            docs = np.concatenate([place[head.docs], below.docs])
+            return self._build(self.query_ids, all_rows, self.vocabulary, docs, all_scores)
+        doc_ids = np.concatenate([head.doc_ids, below.doc_ids])
+        return Run.from_columns(self.query_ids, all_rows, doc_ids, all_scores)
 
     def tied_share(self) -> float:
         """The share of results whose score equals their predecessor's in the same query."""

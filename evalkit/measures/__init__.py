@@ -1,4 +1,4 @@
-"""Measures through ir_measures, on canonical rankings, with bootstrap intervals."""
+"""ir_measures' measures, on canonical rankings, with bootstrap intervals."""
 
 from evalkit.measures.bootstrap import bootstrap_intervals
 from evalkit.measures.evaluate import MeasureSet

@@ -3,11 +3,16 @@ SIGIR 2006). Queries are what is resampled; all systems and measures share the s
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from functools import lru_cache
+
 import numpy as np
 
 LEVEL = 0.95
 RESAMPLES = 10_000
 _BLOCK = 500
+# Beside the values themselves no more memory is taken than about three times this.
+_BYTES = 256 * 2**20
 
 
 def bootstrap_intervals(
@@ -22,12 +27,51 @@ def bootstrap_intervals(
     num_queries, columns = values.shape
     if num_queries < 2:
         return np.full((columns, 2), np.nan)
+    tail = (1.0 - level) / 2.0
+    width = max(_BYTES // (8 * resamples), 1)
+    return np.concatenate(
+        [
+            _quantiles(values[:, start : start + width], resamples, [tail, 1.0 - tail], seed)
+            for start in range(0, max(columns, 1), width)
+        ]
+    )
+
+
+def _quantiles(values: np.ndarray, resamples: int, shares: list[float], seed: int) -> np.ndarray:
+    """Quantiles of the resampled means of columns: float64, shape (columns, len(shares))."""
+    num_queries, columns = values.shape
+    # A row a column: what is sorted below lies together in memory.
+    means = np.empty((columns, resamples))
+    start = 0
+    for counts in _resamples(num_queries, resamples, seed):
+        # BLAS multiplies floats; whole numbers of this size are exact as such.
+        found = counts.astype(np.float64) @ values / num_queries
+        means[:, start : start + len(counts)] = found.T
+        start += len(counts)
+    return np.quantile(means, shares, axis=1, overwrite_input=True).T
+
+
+def _resamples(num_queries: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
+    """How often each query is drawn, in blocks of whole numbers, shape (≤ _BLOCK, num_queries)."""
+    # Drawing takes longer than multiplying: a report asks for the same resamples many times.
+    if num_queries * resamples <= _BYTES:
+        yield from _kept_resamples(num_queries, resamples, seed)
+    else:
+        yield from _drawn(num_queries, resamples, seed)
+
+
+@lru_cache(maxsize=1)
+def _kept_resamples(num_queries: int, resamples: int, seed: int) -> tuple[np.ndarray, ...]:
+    return tuple(_drawn(num_queries, resamples, seed))
+
+
+def _drawn(num_queries: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
     generator = np.random.default_rng(seed)
     even = np.full(num_queries, 1.0 / num_queries)
-    means = np.empty((resamples, columns))
-    for start in range(0, resamples, _BLOCK):
-        size = min(_BLOCK, resamples - start)
+    block = min(_BLOCK, max(_BYTES // (8 * num_queries), 1))
+    for start in range(0, resamples, block):
+        size = min(block, resamples - start)
         counts = generator.multinomial(num_queries, even, size=size)
-        means[start : start + size] = counts @ values / num_queries
-    tail = (1.0 - level) / 2.0
-    return np.quantile(means, [tail, 1.0 - tail], axis=0).T
+        # A byte each: how often a query is drawn is Poisson with mean 1, nearly, and far below 255.
+        fits = counts.max() <= np.iinfo(np.uint8).max
+        yield counts.astype(np.uint8) if fits else counts

@@ -88,6 +88,8 @@ def _parse(name: str) -> Measure:
         raise ConfigError(f"measure '{name}' cannot be read; write it like nDCG@10") from error
     if int(measure.params.get("cutoff", 1)) < 1:
         raise ConfigError(f"measure '{name}': the cutoff must be at least 1")
+    if int(measure.params.get("rel", 1)) < 1:
+        raise ConfigError(f"measure '{name}': rel, the lowest relevant grade, must be at least 1")
     if is_diversity(measure):
         check_diversity(measure)
     elif measure.NAME != REDUNDANCY.NAME and not ir_measures.DefaultPipeline.supports(measure):

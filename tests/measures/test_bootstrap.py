@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 import scipy.stats
 
+from evalkit.measures import bootstrap
 from evalkit.measures.bootstrap import bootstrap_intervals
 
 
@@ -69,3 +72,39 @@ def test_covers_the_true_mean_about_as_often_as_it_says():
     covered = float(np.mean((low <= true_mean) & (high >= true_mean)))
     # 300 trials at .95 have a standard error of .013.
     assert 0.91 <= covered <= 0.99
+
+
+@pytest.mark.parametrize("resamples", [3, 500, 1201])
+@pytest.mark.parametrize("allowed", [bootstrap._BYTES, 40_000])
+def test_each_interval_is_that_of_the_resamples_of_its_seed(monkeypatch, resamples, allowed):
+    # With little memory allowed, resamples are drawn again for every few columns.
+    monkeypatch.setattr(bootstrap, "_BYTES", allowed)
+    values = skewed(60, columns=9)
+    # A seed's resamples are kept: another's must not be taken for them.
+    for seed in (4, 5, 4):
+        generator = np.random.default_rng(seed)
+        means = np.empty((9, resamples))
+        for i in range(resamples):
+            counts = generator.multinomial(60, [1 / 60] * 60)
+            means[:, i] = [np.mean(np.repeat(column, counts)) for column in values.T]
+        expected = np.quantile(means, [0.05, 0.95], axis=1).T
+        found = bootstrap_intervals(values, resamples, level=0.9, seed=seed)
+        np.testing.assert_allclose(found, expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize(("queries", "columns"), [(200, 3000), (20_000, 3)])
+def test_memory_is_bounded(monkeypatch, queries, columns):
+    values = skewed(queries, columns)
+    monkeypatch.setattr(bootstrap, "_BYTES", 2**20)
+    tracemalloc.start()
+    try:
+        bootstrap_intervals(values, 400)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    # All means at once would be 10 MB, all counts of the other 64.
+    assert peak < 6 * 2**20
+
+
+def test_no_columns_have_no_intervals():
+    assert bootstrap_intervals(np.empty((5, 0))).shape == (0, 2)

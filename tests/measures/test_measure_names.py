@@ -85,6 +85,8 @@ def test_a_measure_that_nothing_resembles_gets_the_common_ones():
 
 @pytest.mark.parametrize("written", ["nDCG@0", "RR@0", "AP(rel=2)@0"])
 def test_a_cutoff_of_zero_is_refused(written):
+    with pytest.raises(ConfigError, match="rel, the lowest relevant grade, must be at least 1"):
+        parse_measures(["P(rel=0)@10"])
     with pytest.raises(ConfigError, match="the cutoff must be at least 1"):
         parse_measures([written])
 
