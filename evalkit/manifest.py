@@ -15,8 +15,9 @@ from evalkit.errors import ConfigError, without_credentials
 from evalkit.models import resolve_device
 
 LIBRARIES = (
-    "bm25s", "hydra-core", "ir-datasets", "ir-measures", "jieba", "mlflow", "numpy", "pyarrow",
-    "PyStemmer", "pytrec_eval-terrier", "sentence-transformers", "torch", "transformers",
+    "bm25s", "faiss-cpu", "FlagEmbedding", "hydra-core", "ir-datasets", "ir-measures", "jieba",
+    "mlflow", "numpy", "peft", "pyarrow", "PyStemmer", "pytrec_eval-terrier",
+    "sentence-transformers", "tokenizers", "torch", "transformers",
 )  # fmt: skip
 
 

@@ -200,6 +200,25 @@ def resolve_device(device: str | None) -> str:
     return str(device)
 
 
+def dtype_name(dtype: str, device: str) -> str:
+    """The dtype that "auto" means on a device; any other is itself.
+
+    On CUDA bfloat16, or float16 on cards that have none. On a CPU bfloat16 where the processor
+    multiplies it faster than float32 (AMX, or AVX-512 BF16), else float32; so on other devices.
+    """
+    if dtype != "auto":
+        return dtype
+    import torch
+
+    if device.startswith("cuda"):
+        return "bfloat16" if torch.cuda.is_bf16_supported() else "float16"
+    if device == "cpu":
+        probes = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")  # of torch 2.6 and later
+        fast = any(getattr(torch.cpu, probe, bool)() for probe in probes)
+        return "bfloat16" if fast else "float32"
+    return "float32"
+
+
 def resolve_dtype(dtype: str):  # type: ignore[no-untyped-def]
     """A torch dtype from its name: float32, float16 or bfloat16."""
     import torch

@@ -17,7 +17,7 @@ from evalkit.encoders import TextEncoder
 from evalkit.errors import ConfigError, ModelNotFound
 from evalkit.model_files import model_digest, sha256
 from evalkit.models import MINILM, MINILM_SHA256, resolve_model
-from evalkit.rerankers.cross_encoder import CrossEncoderScorer
+from evalkit.rerankers.reference import ReferenceScorer
 
 
 def test_minilm_comes_from_the_wheel_with_the_official_weights():
@@ -288,7 +288,7 @@ def test_the_digest_follows_the_weights_of_every_module(tmp_path):
 def test_a_broken_config_is_found_without_loading(tmp_path, content, complaint):
     model = save_cross_encoder(tmp_path / "model")
     (model / "config.json").write_text(content)
-    for check in (CrossEncoderScorer(str(model)).check, TextEncoder(str(model)).check):
+    for check in (ReferenceScorer(str(model)).check, TextEncoder(str(model)).check):
         with pytest.raises(ModelNotFound, match=complaint):
             check()
     (model / "config.json").unlink()
@@ -303,7 +303,7 @@ def test_errors_of_loading_are_one_line_and_out_of_memory_is_not_one_of_them(tmp
     truncated = save_cross_encoder(tmp_path / "truncated")
     (truncated / "model.safetensors").write_bytes(b"short")
     for folder in (str(model), str(truncated)):
-        scorer, encoder = CrossEncoderScorer(folder), TextEncoder(folder, cache_dir=tmp_path)
+        scorer, encoder = ReferenceScorer(folder), TextEncoder(folder, cache_dir=tmp_path)
         with pytest.raises(ModelNotFound, match="cannot be loaded") as error:
             scorer.score([("a", "b")])
         assert "\n" not in str(error.value)

@@ -83,7 +83,7 @@ class PairLengths:
         return longest if positions == -1 else min(longest, positions)
 
     @cached_property
-    def _prompt(self) -> str:
+    def prompt(self) -> str:
         """The text that sentence-transformers puts before every pair; most models have none."""
         saved = read_json(self._root / "config_sentence_transformers.json") or {}
         return (saved.get("prompts") or {}).get(saved.get("default_prompt_name")) or ""
@@ -96,11 +96,16 @@ class PairLengths:
             return "auto" if self.tokenizer.chat_template else None
         return modalities["message"].get("format", "auto") if "message" in modalities else None
 
+    @property
+    def reads_messages(self) -> bool:
+        """Whether a pair is put to the model as a conversation."""
+        return self._message_format is not None
+
     def lengths(self, pairs: Sequence[tuple[str, str]]) -> np.ndarray:
         """Tokens of each pair before it is cut, special tokens included: int64, shape (n,)."""
         if self._message_format is not None:
             return self._counter.lengths(self._rendered(pairs, self._message_format))
-        queries = self._counter.lengths([self._prompt + query for query, _ in pairs])
+        queries = self._counter.lengths([self.prompt + query for query, _ in pairs])
         docs = self._counter.lengths([doc for _, doc in pairs])
         return queries + docs + int(self.tokenizer.num_special_tokens_to_add(pair=True))
 
@@ -109,8 +114,8 @@ class PairLengths:
 
         formatter = InputFormatter(self._config.model_type, message_format, self.tokenizer)
         messages = [formatter.pair_to_messages(pair) for pair in pairs]
-        if self._prompt:
-            messages = formatter.prepend_prompt_to_messages(messages, self._prompt)
+        if self.prompt:
+            messages = formatter.prepend_prompt_to_messages(messages, self.prompt)
         template = {**self._processing.get("chat_template", {})}
         template.pop("restore_suffix", None)
         return self.tokenizer.apply_chat_template(messages, tokenize=False, **template)

@@ -1,11 +1,12 @@
 """The adapter between a PairScorer and the Reranker protocol: each distinct pair is scored once.
 
 Scores live in a store on disk, keyed by the scorer's fingerprint and the digests of the two texts;
-they are written every `chunk_size` pairs, so that a killed run loses at most the chunk in flight.
+they are written chunk by chunk, so that a killed run loses at most the chunk in flight.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -22,6 +23,8 @@ from evalkit.scoring.store import ScoreStore
 from evalkit.types import DOC_TEMPLATE, Dataset, PairScorer, Query, checked_template, fingerprint
 
 _QUERIES = 512
+# Between two writes to the store: what a kill may cost. A write takes some hundredths of a second.
+CHUNK_S = 5.0
 
 TextPair = tuple[str, str]  # query text, doc text
 Keys = tuple[np.ndarray, np.ndarray]  # their digests: uint64, shape (n, 2) each
@@ -51,8 +54,8 @@ class ScoredTexts(NamedTuple):
 class PointwiseReranker:
     """Reranks candidates by the scores of (query text, doc text) pairs.
 
-    doc_template: how title and text become the doc's text. chunk_size: pairs scored between two
-    writes to the store.
+    doc_template: how title and text become the doc's text. chunk_size: pairs scored before the
+    first write to the store; then as many as a fast scorer scores in a few seconds, no fewer.
     """
 
     depends_on_list = False
@@ -80,7 +83,8 @@ class PointwiseReranker:
 
     @cached_property
     def _store(self) -> ScoreStore:
-        return ScoreStore(self.cache_dir / "scores", self.scorer.fingerprint)
+        about = {"scorer": type(self.scorer).__name__, **getattr(self.scorer, "about", {})}
+        return ScoreStore(self.cache_dir / "scores", self.scorer.fingerprint, about)
 
     @property
     def work(self) -> dict[str, int]:
@@ -155,9 +159,7 @@ class PointwiseReranker:
         # Longest first: memory shows at once whether it is enough, and batches pad little.
         order = np.argsort([-len(q) - len(d) for q, d in pairs], kind="stable")
         scores = np.empty(len(pairs), dtype=np.float32)
-        starts = range(0, len(order), self.chunk_size)
-        for start in track(starts, "Scoring pairs", len(order), self.chunk_size):
-            chunk = order[start : start + self.chunk_size]
+        for chunk in track(self._chunks(order), "Scoring pairs", len(order), len):
             found = np.asarray(self.scorer.score([pairs[i] for i in chunk]), dtype=np.float32)
             if found.shape != (len(chunk),):
                 raise ScoreError(
@@ -178,6 +180,16 @@ class PointwiseReranker:
             rows = at[chunk]
             self._store.add(keys[0][rows], keys[1][rows], found)
         return scores
+
+    def _chunks(self, order: np.ndarray) -> Iterator[np.ndarray]:
+        """Parts of `order`, each as long as lets it be scored, and used, in about CHUNK_S."""
+        start, size = 0, self.chunk_size
+        while start < len(order):
+            began = time.perf_counter()
+            yield order[start : start + size]
+            start += size
+            taken = max(time.perf_counter() - began, CHUNK_S / 4)
+            size = max(int(size * CHUNK_S / taken), self.chunk_size)
 
 
 def blocks(candidates: Run) -> Iterator[tuple[slice, Run]]:

@@ -7,8 +7,9 @@ import pytest
 from tiny import save_cross_encoder, save_tokenizer, toy_dataset
 
 from evalkit.errors import ConfigError
-from evalkit.rerankers.cross_encoder import CrossEncoderReranker, CrossEncoderScorer
+from evalkit.rerankers.cross_encoder import CrossEncoderReranker
 from evalkit.rerankers.pair_lengths import PairLengths
+from evalkit.rerankers.reference import ReferenceScorer
 from evalkit.run import Run
 
 WORD = "search "
@@ -61,7 +62,7 @@ def library_cuts(model, pairs):
 @pytest.mark.parametrize("max_length", [None, 16, 40, 64])
 def test_a_pair_is_cut_exactly_where_the_library_cuts_it(classifier, max_length):
     expected = library_cuts(library(classifier, max_length), PAIRS)
-    found = CrossEncoderScorer(str(classifier), max_length=max_length).truncated(PAIRS)
+    found = ReferenceScorer(str(classifier), max_length=max_length).truncated(PAIRS)
     assert found.dtype == bool
     np.testing.assert_array_equal(found, expected)
     assert 0 < found.sum() < len(found)
@@ -69,7 +70,7 @@ def test_a_pair_is_cut_exactly_where_the_library_cuts_it(classifier, max_length)
 
 def test_special_tokens_count_to_the_token(classifier):
     # [CLS] query [SEP] doc [SEP]: 3 beside the words, 64 in all.
-    scorer = CrossEncoderScorer(str(classifier))
+    scorer = ReferenceScorer(str(classifier))
     found = scorer.truncated([(WORD * 21, WORD * 40), (WORD * 21, WORD * 41)])
     assert found.tolist() == [False, True]
     assert scorer.truncated([]).shape == (0,)
@@ -153,7 +154,7 @@ def yes_no(request, tmp_path_factory):
 @pytest.mark.parametrize("max_length", [None, 20])
 def test_a_yes_no_reranker_is_cut_where_the_library_cuts_it(yes_no, max_length):
     expected = library_cuts(library(yes_no, max_length), PAIRS)
-    scorer = CrossEncoderScorer(str(yes_no), max_length=max_length)
+    scorer = ReferenceScorer(str(yes_no), max_length=max_length)
     np.testing.assert_array_equal(scorer.truncated(PAIRS), expected)
     assert 0 < expected.sum() < len(expected)
 
@@ -172,7 +173,7 @@ def test_a_yes_no_reranker_scores_the_log_odds_of_its_two_tokens(yes_no):
         with torch.inference_mode():
             logits = model(ids).logits[0, -1]
         expected.append(float(logits[5] - logits[6]))
-    ours = CrossEncoderScorer(str(yes_no), batch_size=2).score(pairs)
+    ours = ReferenceScorer(str(yes_no), batch_size=2).score(pairs)
     np.testing.assert_allclose(ours, expected, atol=1e-4)
 
 
@@ -204,7 +205,7 @@ def test_a_modernbert_reranker_equals_transformers(tmp_path):
             expected.append(
                 model(ids["input_ids"], attention_mask=ids["attention_mask"]).logits.item()
             )
-    scorer = CrossEncoderScorer(str(folder), batch_size=5)
+    scorer = ReferenceScorer(str(folder), batch_size=5)
     scorer.check()
     np.testing.assert_allclose(scorer.score(PAIRS), expected, atol=1e-4)
     np.testing.assert_array_equal(scorer.truncated(PAIRS), library_cuts(library(folder), PAIRS))
@@ -236,12 +237,12 @@ def test_a_reranker_of_several_modules_equals_the_library(tmp_path):
     import torch
 
     folder = save_modular(tmp_path)
-    scorer = CrossEncoderScorer(str(folder), batch_size=4)
+    scorer = ReferenceScorer(str(folder), batch_size=4)
     scorer.check()
     theirs = library(folder).predict(PAIRS, activation_fn=torch.nn.Identity())
     np.testing.assert_allclose(scorer.score(PAIRS), theirs, atol=1e-4)
     assert np.ptp(theirs) > 0.1
     np.testing.assert_array_equal(scorer.truncated(PAIRS), library_cuts(library(folder), PAIRS))
-    other = CrossEncoderScorer(str(save_modular(tmp_path / "two", labels=2)))
+    other = ReferenceScorer(str(save_modular(tmp_path / "two", labels=2)))
     with pytest.raises(ConfigError, match="has 2 labels"):
         other.score(PAIRS[:1])

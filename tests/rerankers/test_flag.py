@@ -8,7 +8,8 @@ import pytest
 from tiny import WORDS, save_cross_encoder, save_tokenizer, toy_dataset
 
 from evalkit.errors import ConfigError, ModelNotFound, ScoreError
-from evalkit.rerankers.flag import PROMPT, FlagReranker, FlagScorer
+from evalkit.rerankers.flag import FlagReranker
+from evalkit.rerankers.flag_scorer import PROMPT, FlagScorer
 from evalkit.run import Run
 
 TEXTS = [
@@ -140,6 +141,31 @@ def test_an_encoder_equals_flagembedding(models, model, activation, max_length):
         assert found.dtype == np.float32
         np.testing.assert_allclose(found, expected, atol=1e-4)
     assert np.ptp(expected) > 0.1
+
+
+@pytest.mark.parametrize("model", ["encoder", "roberta"])
+@pytest.mark.parametrize("max_length", [16, 40])
+@pytest.mark.parametrize("marks", [None, "query: "])
+def test_the_engine_scores_an_encoder_as_flagembedding_does(
+    models, tmp_path, model, max_length, marks
+):
+    settings = {"max_length": max_length, "query_instruction": marks, "passage_instruction": marks}
+    folder = str(models[model])
+    theirs = FlagScorer(folder, **settings)
+    ours = FlagReranker(folder, engine="fast", cache_dir=tmp_path, **settings).scorer
+    # FlagEmbedding takes a pair without a doc for a query alone.
+    pairs = [(query, doc) for query, doc in PAIRS if doc]
+    np.testing.assert_allclose(ours.score(pairs), theirs.score(pairs), atol=1e-4)
+    assert (ours.truncated(PAIRS) == theirs.truncated(PAIRS)).all()
+
+
+def test_the_engine_is_for_encoders(models):
+    for settings, message in (
+        ({"kind": "llm"}, "kind=llm: engine=fast reads kind=encoder"),
+        ({"prompt": "?"}, "prompt=.: engine=fast reads kind=encoder"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            FlagReranker(str(models["encoder"]), engine="fast", **settings)
 
 
 @pytest.mark.parametrize("instructed", [False, True])

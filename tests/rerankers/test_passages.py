@@ -246,7 +246,9 @@ def test_a_real_model_reads_its_own_tokens(tmp_path):
 
     model = save_cross_encoder(tmp_path / "model")
     dataset = toy_dataset(tmp_path / "toy", docs=12, queries=3)
-    part = CrossEncoderReranker(str(model), activation="sigmoid", cache_dir=tmp_path)
+    part = CrossEncoderReranker(
+        str(model), activation="sigmoid", dtype="float32", cache_dir=tmp_path
+    )
     passages = connected(dataset, part, window=6, stride=4)
     found = passages.rerank(dataset.queries, dataset, every_pair(dataset))
     theirs = CrossEncoder(str(model), device="cpu")

@@ -1,0 +1,173 @@
+"""BERT and (XLM-)RoBERTa classifiers over sequences without padding.
+
+The same mathematics as transformers' own classes, on their weights, arranged for scoring pairs:
+sequences lie one after the other, so that no padding is computed; query, key and value are one
+matrix product; and the last layer is computed for each sequence's first token alone, the only one
+that the classification head reads (its keys and values are still those of all tokens). For a model
+of n layers that saves about 5/6 of one of them: 14 % of MiniLM-L6, 42 % of TinyBERT-L2.
+
+Matrix products are in the dtype that is asked for. On the CPU all else is float32, which is also
+faster there than bfloat16; on CUDA attention and residual stream are in that dtype too, as in
+transformers. Embeddings, normalisation and the head have float32 weights always, so that neither
+they nor the logits are rounded to eight bits.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from evalkit.errors import ConfigError
+from evalkit.scoring.kernels import Kernel, kernel_for
+from evalkit.scoring.varlen import padding_of_positions, positions
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+FAMILIES = (
+    "BertForSequenceClassification",
+    "CamembertForSequenceClassification",
+    "RobertaForSequenceClassification",
+    "XLMRobertaForSequenceClassification",
+)
+
+
+class Sequences(NamedTuple):
+    """Where B sequences begin and end, on the device: int32, shape (B + 1,); and the longest."""
+
+    starts: Tensor
+    longest: int
+
+
+class PackedClassifier:
+    """Logits of packed sequences under a classifier of transformers.
+
+    model: one of FAMILIES, in float32, on its device. dtype: of matrix products. kernel: one of
+    `kernels`, None for the fastest at hand.
+    """
+
+    def __init__(self, model: Any, dtype: torch.dtype, kernel: Kernel | None = None) -> None:
+        import torch
+
+        if not supports(model):
+            raise ConfigError(f"{type(model).__name__}: no classifier that can be packed")
+        body = getattr(model, model.base_model_prefix)
+        config = model.config
+        self.heads = config.num_attention_heads
+        self._padding = padding_of_positions(model)
+        self.device, self.dtype = model.device, dtype
+        self.residual = torch.float32 if self.device.type == "cpu" else dtype
+        width = config.hidden_size // self.heads
+        self.kernel = kernel or kernel_for(self.device, self.residual, width)
+        embeddings = body.embeddings
+        self._words, self._places, self._types = (
+            table.weight.detach()
+            for table in (
+                embeddings.word_embeddings,
+                embeddings.position_embeddings,
+                embeddings.token_type_embeddings,
+            )
+        )
+        self._norm = self.normaliser(embeddings.LayerNorm, torch.float32)
+        self._layers = [_Layer(layer, self) for layer in body.encoder.layer]
+        self._head = _float_head(model, body)
+
+    def logits(self, ids: Tensor, types: Tensor | None, offsets: Tensor) -> Tensor:
+        """float32, shape (B, labels). ids, types: int64, shape (T,), on the model's device, no
+        types for those of a first text; offsets: int64, shape (B + 1,), on the CPU."""
+        starts = offsets.int().to(self.device, non_blocking=True)
+        sequences = Sequences(starts, int(offsets.diff().max()))
+        places = positions(ids, starts, self._padding)
+        kinds = self._types[0] if types is None else self._types[types]
+        hidden = self._words[ids] + kinds + self._places[places]
+        hidden = self._norm(hidden).to(self.residual)
+        for layer in self._layers[:-1]:
+            hidden = layer(hidden, sequences)
+        return self._head(self._layers[-1](hidden, sequences, only_first=True).float())
+
+    def normaliser(self, norm: nn.LayerNorm, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
+        """The layer normalisation of values of this dtype."""
+        from torch.nn.functional import layer_norm
+
+        weight, bias = (p.detach().to(dtype) for p in (norm.weight, norm.bias))
+        return lambda x: layer_norm(x, weight.shape, weight, bias, norm.eps)
+
+    def product(self, *layers: nn.Linear) -> tuple[Tensor, Tensor]:
+        """Weight and bias of linear layers side by side, in the dtype of matrix products."""
+        import torch
+
+        weights, biases = zip(*((x.weight.detach(), x.bias.detach()) for x in layers), strict=True)
+        weight, bias = (x[0] if len(x) == 1 else torch.cat(x) for x in (weights, biases))
+        return weight.to(self.dtype), bias.to(self.dtype)
+
+
+class _Layer:
+    """One transformer layer (post-norm), on packed sequences."""
+
+    def __init__(self, layer: Any, owner: PackedClassifier) -> None:
+        attention = layer.attention
+        own = attention.self
+        self._owner = owner
+        self._inputs = owner.product(own.query, own.key, own.value)
+        self._out = owner.product(attention.output.dense)
+        self._norm_out = owner.normaliser(attention.output.LayerNorm, owner.residual)
+        self._wide, self._act = (
+            owner.product(layer.intermediate.dense),
+            layer.intermediate.intermediate_act_fn,
+        )
+        self._narrow = owner.product(layer.output.dense)
+        self._norm = owner.normaliser(layer.output.LayerNorm, owner.residual)
+
+    def __call__(self, hidden: Tensor, sequences: Sequences, only_first: bool = False) -> Tensor:
+        """The next hidden states, shape (T, h); of first tokens alone: shape (B, h)."""
+        import torch
+        from torch.nn.functional import linear
+
+        dtype, residual = self._owner.dtype, self._owner.residual
+        weight, bias = self._inputs
+        width = hidden.shape[1]
+        given = hidden.to(dtype)
+        # The residual's dtype: on the CPU attention is faster in float32 than in bfloat16.
+        asking = sequences
+        if only_first:
+            first = sequences.starts[:-1]
+            counted = torch.arange(len(first) + 1, dtype=torch.int32, device=hidden.device)
+            hidden, asking = hidden[first], Sequences(counted, 1)
+            (query,) = self._heads(linear(given[first], weight[:width], bias[:width]), 1)
+            key, value = self._heads(linear(given, weight[width:], bias[width:]), 2)
+        else:
+            query, key, value = self._heads(linear(given, weight, bias), 3)
+        starts, longest = zip(asking, sequences, strict=True)
+        scale = query.shape[-1] ** -0.5
+        attended = self._owner.kernel(query, key, value, starts, longest, scale, -1)
+        mixed = linear(attended.reshape(len(hidden), width).to(dtype), *self._out)
+        hidden = self._norm_out(hidden + mixed.to(residual))
+        wide = self._act(linear(hidden.to(dtype), *self._wide))
+        return self._norm(hidden + linear(wide, *self._narrow).to(residual))
+
+    def _heads(self, mixed: Tensor, count: int) -> tuple[Tensor, ...]:
+        """`count` tensors of shape (T, heads, head width) that lie side by side in `mixed`."""
+        parts = mixed.to(self._owner.residual).view(len(mixed), count, self._owner.heads, -1)
+        return parts.unbind(1)
+
+
+def supports(model: Any) -> bool:
+    """Whether PackedClassifier computes what this model does."""
+    if type(model).__name__ not in FAMILIES:
+        return False
+    config = model.config
+    absolute = getattr(config, "position_embedding_type", "absolute") == "absolute"
+    return absolute and not (config.is_decoder or config.add_cross_attention)
+
+
+def _float_head(model: Any, body: Any) -> Callable[[Tensor], Tensor]:
+    """The classification head in float32: first tokens' states, shape (B, h), to logits."""
+    if model.base_model_prefix == "bert":
+        pooler, classifier = (
+            copy.deepcopy(part).float() for part in (body.pooler, model.classifier)
+        )
+        return lambda first: classifier(pooler(first.unsqueeze(1)))
+    head = copy.deepcopy(model.classifier).float()
+    return lambda first: head(first.unsqueeze(1))
