@@ -3,6 +3,8 @@
 A class that a YAML of conf/reranker names and that is not made here fails the first test.
 """
 
+import zlib
+
 import numpy as np
 import pytest
 import yaml
@@ -23,6 +25,7 @@ from evalkit.choices import choice_files
 from evalkit.rerankers.adaptive import AdaptiveReranker
 from evalkit.rerankers.api import ApiReranker
 from evalkit.rerankers.bi_encoder import BiEncoderReranker
+from evalkit.rerankers.calibrated import CalibratedReranker
 from evalkit.rerankers.cascade import CascadeReranker
 from evalkit.rerankers.cross_encoder import CrossEncoderReranker
 from evalkit.rerankers.deduplicate import DeduplicateReranker
@@ -76,6 +79,39 @@ def learned(folder):
     return connected_rerankers(judged(), retrievers, {"ltr": ranker})["ltr"]
 
 
+class EveryDoc:
+    """A first stage that finds every doc for every query, in an order of its own for each."""
+
+    fingerprint = "every-doc"
+
+    def is_cached(self, dataset):
+        return True
+
+    def index(self, dataset):
+        self.docs = [doc.doc_id for doc in dataset.docs_iter()]
+
+    def retrieve(self, queries, k):
+        ids = [query.query_id for query in queries]
+        at = {q: {d: zlib.crc32(f"{q} {d}".encode()) for d in self.docs} for q in ids}
+        return Run.from_dict(at).top(k)
+
+
+def half_judged():
+    """The usual docs under twelve queries more, of half of which every doc is relevant."""
+    usual = TextDataset()
+    more = [Query(f"q-more{i}", f"question {i} about shards") for i in range(12)]
+    qrels = [Qrel(query.query_id, doc.doc_id, 1) for query in more[::2] for doc in usual.docs]
+    return TextDataset(queries=[*usual.queries, *more], qrels=[*usual.qrels, *qrels])
+
+
+def calibrated(folder):
+    """A calibration, cross-fitted over those queries."""
+    part = PointwiseReranker(HashScorer(), cache_dir=folder)
+    given = {"part": part, "calibrated": CalibratedReranker("part", "isotonic", folds=2)}
+    found = connected_rerankers(half_judged(), {"every": EveryDoc()}, given)["calibrated"]
+    return found.for_retriever("every")
+
+
 def composed(reranker, folder):
     """The reranker connected to a pointwise part, as over a retriever named bm25."""
     part = PointwiseReranker(HashScorer(), cache_dir=folder)
@@ -92,6 +128,7 @@ MAKERS = {
         str(models / "cross"), cache_dir=cache
     ),
     "CascadeReranker": lambda models, cache: composed(CascadeReranker(["part 3"]), cache),
+    "CalibratedReranker": lambda models, cache: calibrated(cache),
     "FusedReranker": lambda models, cache: composed(FusedReranker("part"), cache),
     "ThresholdReranker": lambda models, cache: composed(
         ThresholdReranker("part", 0.5, scale="min_max"), cache
@@ -155,7 +192,8 @@ def models(tmp_path_factory):
 
 @pytest.mark.parametrize("name", sorted(MAKERS))
 def test_it_keeps_the_contract(name, models, tmp_path_factory):
-    dataset = judged() if name == "LearningToRank" else None
+    datasets = {"LearningToRank": judged, "CalibratedReranker": half_judged}
+    dataset = datasets.get(name, TextDataset)()
     check_reranker(lambda: MAKERS[name](models, tmp_path_factory.mktemp("cache")), dataset)
 
 
