@@ -6,48 +6,33 @@
     qrels/<split>.tsv   query-id<TAB>corpus-id<TAB>score, under that header
 
 Also read: qrels/<split>.trec (TREC, four columns), a single qrels.tsv beside the corpus (it is the
-split "test"), and any of the files gzipped. The corpus stays on disk: one pass notes where each
-doc starts, and `lookup` reads the lines it needs. A gzipped corpus is streamed once per lookup.
+split "test"), and any of the files gzipped. The corpus stays on disk: see `CorpusFile`. A
+synthetic.json says that a language model wrote queries and judgements: see `synthetic_mark`.
 """
 
 from __future__ import annotations
 
-import gzip
-import json
 import os
-import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import IO, Literal, NamedTuple
+from typing import Literal
 
 from evalkit.datasets.collection import (
-    DocsSummary,
     Judgements,
-    checked_id,
-    checked_text,
     content_digest,
     judged,
     read_queries,
-    unknown_docs,
     with_history,
 )
+from evalkit.datasets.corpus import LAYOUT, CorpusFile
+from evalkit.datasets.synthetic import low_level_warning, synthetic_mark
 from evalkit.errors import ConfigError, DataError
 from evalkit.io import read_qrels
-from evalkit.progress import track
 from evalkit.types import Doc, Qrel, Query
 
-LAYOUT = "expected BEIR layout: corpus.jsonl, queries.jsonl, qrels/<split>.tsv"
 QRELS_SUFFIXES = (".tsv", ".trec", ".tsv.gz", ".trec.gz")
 SINGLE_SPLIT = "test"
-
-
-class _Corpus(NamedTuple):
-    """doc_id → where its line starts, in bytes of the (decompressed) file; and the summary."""
-
-    offsets: dict[str, int]
-    summary: DocsSummary
 
 
 class FolderDataset:
@@ -82,8 +67,8 @@ class FolderDataset:
             what = "is a file, not a folder" if self.path.exists() else "no such folder"
             raise DataError(f"{self.path}: {what}; {LAYOUT}")
         self.dataset_id = dataset_id or f"{self.path.resolve().name}/{split}"
-        self._corpus_file = _find(self.path, "corpus.jsonl")
-        self._queries_file = _find(self.path, "queries.jsonl")
+        self._corpus = CorpusFile(find_file(self.path, "corpus.jsonl"))
+        self._queries_file = find_file(self.path, "queries.jsonl")
         self._qrels_file = _find_qrels(self.path, split)
 
     @cached_property
@@ -95,23 +80,6 @@ class FolderDataset:
     def _judgements(self) -> Judgements:
         qrels = read_qrels(self._qrels_file)
         return judged(self._read_queries[0], qrels, self.relevance_level, self._qrels_file)
-
-    @cached_property
-    def _corpus(self) -> _Corpus:
-        offsets: dict[str, int] = {}
-        summary = DocsSummary()
-        path = self._corpus_file
-        for number, offset, doc in track(_corpus_lines(path), f"reading {path.name}"):
-            if doc.doc_id in offsets:
-                raise DataError(
-                    f"{path}, line {number}: doc id '{doc.doc_id}' a second time; "
-                    "keep one line a doc"
-                )
-            offsets[doc.doc_id] = offset
-            summary.add(doc)
-        if not offsets:
-            raise DataError(f"{path}: no docs; {LAYOUT}")
-        return _Corpus(offsets, summary)
 
     @property
     def queries(self) -> Sequence[Query]:
@@ -143,7 +111,16 @@ class FolderDataset:
     @cached_property
     def warnings(self) -> Sequence[str]:
         missing = {q.doc_id for q in self.qrels} - self._corpus.offsets.keys()
-        return (*self._judgements.warnings, *self._corpus.summary.warnings(missing))
+        return (
+            *self._judgements.warnings,
+            *self._corpus.summary.warnings(missing),
+            *low_level_warning(self.synthetic, self.relevance_level),
+        )
+
+    @cached_property
+    def synthetic(self) -> str:
+        """What of the collection no person made, "" for nothing."""
+        return synthetic_mark(self.path)
 
     def has_split(self, name: str) -> bool:
         return _split_file(self.path, name) is not None
@@ -153,33 +130,19 @@ class FolderDataset:
         other = FolderDataset(
             self.path, name, None, self.exclude_self, self.relevance_level, self.history_turns
         )
-        other.__dict__["_corpus"] = self._corpus
+        other._corpus = self._corpus
         return other
 
     def docs_iter(self) -> Iterator[Doc]:
         """Every document in file order; the whole corpus is checked before the first."""
-        if self._corpus.offsets:
-            for _, _, doc in _corpus_lines(self._corpus_file):
-                yield doc
+        return self._corpus.docs_iter()
 
     def lookup(self, doc_ids: Iterable[str]) -> dict[str, Doc]:
         """The documents of these ids, in the order given; an unknown id is a DataError."""
-        offsets = self._corpus.offsets
-        wanted = list(dict.fromkeys(doc_ids))
-        if unknown := [d for d in wanted if d not in offsets]:
-            raise unknown_docs(self._corpus_file, unknown, len(wanted))
-        found: dict[str, Doc] = {}
-        # In file order, so that a gzipped corpus is decompressed once and a disk reads forward.
-        with _open_bytes(self._corpus_file) as file:
-            for doc_id in sorted(wanted, key=offsets.__getitem__):
-                file.seek(offsets[doc_id])
-                found[doc_id] = _doc(file.readline(), f"{self._corpus_file}, doc '{doc_id}'")
-                if found[doc_id].doc_id != doc_id:
-                    raise DataError(f"{self._corpus_file}: changed while in use; start again")
-        return {doc_id: found[doc_id] for doc_id in wanted}
+        return self._corpus.lookup(doc_ids)
 
 
-def _find(folder: Path, name: str) -> Path:
+def find_file(folder: Path, name: str) -> Path:
     for path in (folder / name, folder / f"{name}.gz"):
         if path.is_file():
             return path
@@ -207,43 +170,3 @@ def _find_qrels(folder: Path, split: str) -> Path:
     } | ({SINGLE_SPLIT} if single else set())
     here = f"splits here: {', '.join(sorted(splits))}" if splits else "no split is here"
     raise DataError(f"{folder}: no qrels/{split}.tsv; {here}; {LAYOUT}")
-
-
-@contextmanager
-def _open_bytes(path: Path) -> Iterator[IO[bytes]]:
-    """The corpus as bytes, decompressed, so that offsets are bytes; trouble is a DataError."""
-    try:
-        with gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as file:
-            yield file  # type: ignore[misc]
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise DataError(f"{path}: damaged gzip file ({error}); download it again") from error
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
-
-
-def _corpus_lines(path: Path) -> Iterator[tuple[int, int, Doc]]:
-    """(line number from 1, byte offset, doc) of every line that is not blank."""
-    offset = 0
-    with _open_bytes(path) as file:
-        for number, line in enumerate(file, start=1):
-            if line.strip():
-                yield number, offset, _doc(line, f"{path}, line {number}")
-            offset += len(line)
-
-
-def _doc(line: bytes, where: str) -> Doc:
-    try:
-        value = json.loads(line.decode("utf-8-sig"))
-    except UnicodeDecodeError as error:
-        raise DataError(
-            f"{where}: not UTF-8 ({error.reason}); save the file as UTF-8, for instance with iconv"
-        ) from error
-    except json.JSONDecodeError as error:
-        raise DataError(
-            f"{where}: not JSON ({error.msg} at column {error.colno}); "
-            'every line must be one object such as {"_id": "1", "title": "", "text": "..."}'
-        ) from error
-    if not isinstance(value, dict):
-        raise DataError(f"{where}: a {type(value).__name__}, expected an object")
-    title = checked_text(value, where, "title")
-    return Doc(checked_id(value, where), title, checked_text(value, where))

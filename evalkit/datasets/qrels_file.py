@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 
 from evalkit.datasets.collection import Judgements, content_digest, judged, read_queries
+from evalkit.datasets.synthetic import low_level_warning, synthetic_mark
 from evalkit.errors import DataError
 from evalkit.io import read_qrels
 from evalkit.types import Doc, Qrel, Query
@@ -69,7 +70,14 @@ class QrelsFile:
 
     @property
     def warnings(self) -> Sequence[str]:
-        return self._read[0].warnings
+        low = low_level_warning(self.synthetic, self.relevance_level)
+        return (*self._read[0].warnings, *low)
+
+    @cached_property
+    def synthetic(self) -> str:
+        """As of the collection that the file lies in, be it in the folder qrels/ or beside it."""
+        folder = self.path.resolve().parent
+        return synthetic_mark(folder) or synthetic_mark(folder.parent)
 
     docs_digest = ""
 

@@ -43,6 +43,7 @@ class Task(NamedTuple):
 
 
 POINTWISE = Task("pointwise", ("query", "doc"), answers=True)
+WRITE_QUERY = Task("write_query", ("doc",))
 PAIRWISE, LISTWISE, SETWISE = (
     Task(name, ("query", "docs"), ("num", "labels"), ("label", "doc"))
     for name in ("pairwise", "listwise", "setwise")
@@ -96,6 +97,11 @@ def shortened(text: str, words: int | None) -> str:
         if count == words:
             return text[: match.end()] if text[match.end() :].strip() else text
     return text
+
+
+def word_count(text: str) -> int:
+    """Words as `shortened` counts them."""
+    return sum(1 for _ in _WORD.finditer(text))
 
 
 def checked_words(doc_words: int | None) -> int | None:

@@ -1,18 +1,14 @@
-"""Asking a language model for another text of a query.
-
-The prompts are files of evalkit/llm/prompts, one a language: rewrite_en.yaml and rewrite_zh.yaml
-are the prompt "rewrite". A setting names one of them, or the path of a YAML file of one's own.
-"""
+"""Asking a language model for another text of a query; prompts: see `BilingualPrompt`."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from evalkit.analysis import LANGUAGES, detect_language
-from evalkit.errors import ConfigError, nearest
+from evalkit.errors import ConfigError
 from evalkit.llm.answers import final_answer
-from evalkit.llm.prompts import Task, load_prompt, prompt_names
+from evalkit.llm.bilingual import BilingualPrompt
+from evalkit.llm.prompts import Task
 from evalkit.types import LanguageModel, Message, Query, fingerprint
 
 # Answers in `details`, and characters of each.
@@ -23,35 +19,20 @@ _QUOTES = "\"'`“”「」『』"
 class QueryPrompt:
     """The messages for a query; {query} is its text, {history} its earlier turns, a line each.
 
-    name: a prompt of evalkit for the task, or the path of a YAML file. language: "en", "zh", or
-    "auto" for each query's own; it chooses among evalkit's prompts.
+    name, language: as in `BilingualPrompt`; "auto" is each query's own.
     """
 
     def __init__(self, name: str, task: Task, language: str = "auto") -> None:
-        if language not in LANGUAGES:
-            raise ConfigError(f"language={language}: expected one of {', '.join(LANGUAGES)}")
-        self.language = language
-        if name.endswith((".yaml", ".yml")):
-            files = {"en": name, "zh": name}
-        else:
-            known = sorted({each.rpartition("_")[0] for each in prompt_names(task)})
-            if name not in known:
-                raise ConfigError(
-                    f"prompt={name}: expected {', '.join(known)}, or the path of a .yaml file."
-                    f"{nearest(name, known)}"
-                )
-            files = {language: f"{name}_{language}" for language in ("en", "zh")}
-        self._prompts = {language: load_prompt(file, task) for language, file in files.items()}
+        self._prompt = BilingualPrompt(name, task, language)
 
     @property
     def fingerprint(self) -> str:
-        digests = {language: prompt.digest for language, prompt in self._prompts.items()}
-        return fingerprint("QueryPrompt", prompts=digests, language=self.language)
+        prompt = self._prompt
+        return fingerprint("QueryPrompt", prompts=prompt.digests, language=prompt.language)
 
     def messages(self, query: Query) -> list[Message]:
-        language = detect_language(query.text) if self.language == "auto" else self.language
         turns = "".join(f"{turn.strip()}\n" for turn in query.history if turn.strip())
-        return self._prompts[language].fill(query=query.text, history=turns)
+        return self._prompt.of(query.text).fill(query=query.text, history=turns)
 
 
 class PromptedText:

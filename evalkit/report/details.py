@@ -10,8 +10,8 @@ from evalkit.report.layout import printable
 from evalkit.results import Results
 
 _SHOWN = 12
-# What is there for programs: the measure at every weight that was tried.
-_FOR_FILES = ("curve",)
+# What is there for programs and plots: the measure at every weight that was tried, and the like.
+_FOR_FILES = ("curve", "reliability", "coverage")
 
 
 def details_lines(results: Results) -> dict[str, list[str]]:
@@ -44,18 +44,24 @@ def details_html(results: Results) -> str:
 
 
 def _flat(details: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    """Facts in order, curves left out (they are in results.json); a mapping that holds mappings
-    becomes a fact for each of them."""
+    """Facts in order, curves left out (they are in results.json), of nested mappings too; one that
+    holds mappings becomes a fact for each of them."""
     facts: list[tuple[str, Any]] = []
-    for key, value in details.items():
-        if key in _FOR_FILES:
-            continue
+    for key, value in _without_curves(details).items():
         name = f"{prefix}{key}"
         if isinstance(value, Mapping) and any(isinstance(v, Mapping) for v in value.values()):
             facts += _flat(value, f"{name}, ")
         else:
             facts.append((name, value))
     return facts
+
+
+def _without_curves(details: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        key: _without_curves(value) if isinstance(value, Mapping) else value
+        for key, value in details.items()
+        if key not in _FOR_FILES
+    }
 
 
 def _words(key: str) -> str:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from evalkit.report.compare import reranked
 from evalkit.report.layout import percent, printable, width
-from evalkit.report.names import display_name
+from evalkit.report.names import display_name, synthetic_note
 from evalkit.report.table import interval
 from evalkit.results import NO_RERANKER, Results
 
@@ -29,7 +29,7 @@ FONT_PT = 8
 LINE_IN = 0.15
 Pipeline = tuple[str, str]
 Styles = dict[Pipeline, dict[str, Any]]
-_PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 _LONE_FIRST_STAGE = "#555555"
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*")
 _CJK_FONTS = (
@@ -65,10 +65,29 @@ _LOOK = {
 def drawing(
     results: Results, measure: str, intervals: str, height: float = 2.3
 ) -> Iterator[tuple[Figure, Axes]]:
-    """An empty plot under our own settings, whatever the reader's matplotlibrc says.
+    """An empty plot of a measure.
 
     intervals: what shows the intervals ("bands"), for the title. height: inches, without legend.
     """
+    known = any(interval(s, measure) for s in results.systems)
+    line = f"{intervals}: {percent(results.level)} bootstrap intervals" if known else ""
+    with titled(results, line, height) as figure:
+        axes = figure.add_subplot()
+        axes.set_ylabel(display_name(measure))
+        yield figure, axes
+
+
+@contextmanager
+def titled(results: Results, line: str, height: float) -> Iterator[Figure]:
+    """An empty figure under the dataset's name and a line of its own, which may be empty."""
+    title = "\n".join(filter(None, [wrapped(_title(results), 52), line]))
+    with canvas(title, height) as figure:
+        yield figure
+
+
+@contextmanager
+def canvas(title: str, height: float) -> Iterator[Figure]:
+    """An empty figure under our own settings, whatever the reader's matplotlibrc says."""
     import warnings
 
     import matplotlib
@@ -86,18 +105,14 @@ def drawing(
         # Without a CJK font such characters become boxes; the tables still have the names.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         figure = Figure(figsize=(WIDTH_IN, height), dpi=DPI, layout="constrained")
-        axes = figure.add_subplot()
-        axes.set_ylabel(display_name(measure))
-        title = wrapped(_title(results), 52)
-        if any(interval(s, measure) for s in results.systems):
-            title += f"\n{intervals}: {percent(results.level)} bootstrap intervals"
         figure.suptitle(title, fontsize=FONT_PT, parse_math=False)
-        yield figure, axes
+        yield figure
 
 
 def _title(results: Results) -> str:
     count = len(results.query_ids)
-    return f"{printable(results.dataset.dataset_id)}, {count:,} quer{'y' if count == 1 else 'ies'}"
+    title = f"{printable(results.dataset.dataset_id)}, {count:,} quer{'y' if count == 1 else 'ies'}"
+    return ". ".join(filter(None, [title, synthetic_note(results.dataset).rstrip(".")]))
 
 
 def _fonts() -> list[str]:
@@ -117,11 +132,11 @@ def styles_of(results: Results) -> Styles:
     lone = len(retrievers) == 1 and bool(rerankers)
     styles: Styles = {}
     for i, retriever in enumerate(retrievers):
-        color = _LONE_FIRST_STAGE if lone else _PALETTE[i % len(_PALETTE)]
+        color = _LONE_FIRST_STAGE if lone else PALETTE[i % len(PALETTE)]
         styles[retriever, NO_RERANKER] = {"color": color, "ls": "--"}
         for j, reranker in enumerate(rerankers):
             styles[retriever, reranker] = {
-                "color": _PALETTE[(j if lone else i) % len(_PALETTE)],
+                "color": PALETTE[(j if lone else i) % len(PALETTE)],
                 "ls": "-",
                 "marker": _MARKERS[(i * len(rerankers) + j) % len(_MARKERS)],
             }

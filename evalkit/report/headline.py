@@ -4,13 +4,21 @@ from __future__ import annotations
 
 from evalkit.report.compare import Comparison, best_of, compare, first_stages, reranked
 from evalkit.report.layout import number, percent
-from evalkit.report.names import display_name, is_lower_better, label
+from evalkit.report.names import display_name, is_lower_better, label, synthetic_note
 from evalkit.report.table import interval
 from evalkit.results import NO_RERANKER, Results, SystemResult
 
 
 def headline(results: Results) -> list[str]:
-    """Plain sentences, a paragraph each, on the primary measure of the uncut rankings."""
+    """Plain sentences, a paragraph each, on the primary measure of the uncut rankings.
+
+    Where a language model made queries or judgements, the first of them begins with that.
+    """
+    lead, *rest = _sentences(results)
+    return [" ".join(filter(None, [synthetic_note(results.dataset), lead])), *rest]
+
+
+def _sentences(results: Results) -> list[str]:
     measure = results.measure_names[0]
     name = display_name(measure)
     best = best_of(results.uncut, measure)

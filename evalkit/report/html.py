@@ -11,9 +11,10 @@ from evalkit.report.compare import Comparison, best_of, compare, own_first_stage
 from evalkit.report.details import details_html
 from evalkit.report.headline import difference, headline
 from evalkit.report.layout import Cell, Column, Table, number, printable
-from evalkit.report.names import display_name
+from evalkit.report.names import display_name, synthetic_note
 from evalkit.report.page import page
 from evalkit.report.plots import slug
+from evalkit.report.reliability import calibration_caption
 from evalkit.report.render import to_html
 from evalkit.report.table import cutoff_table, grid_table
 from evalkit.results import Results
@@ -81,6 +82,11 @@ def _plots(results: Results, plots: Mapping[str, bytes]) -> str:
 
 
 def _plot_caption(results: Results, file_name: str) -> str:
+    caption = calibration_caption(file_name) or _quality_caption(results, file_name)
+    return " ".join(filter(None, [caption, synthetic_note(results.dataset)]))
+
+
+def _quality_caption(results: Results, file_name: str) -> str:
     kinds = ("_over_k", "_over_n", "_systems")
     stem = file_name.removesuffix(".png")
     kind = next((kind for kind in kinds if stem.endswith(kind)), "")
@@ -136,6 +142,7 @@ def _query_table(
     counted = found.counts[0 if word == "gain" else 1]
     measure = display_name(found.measure)
     caption = f"Queries with a {word} in {measure}: {counted:,}; shown: {len(at)}."
+    caption = " ".join(filter(None, [caption, synthetic_note(results.dataset)]))
     return Table(caption, tuple(columns), (tuple(rows),))
 
 
@@ -143,6 +150,8 @@ def _dataset(results: Results) -> str:
     info = results.dataset
     facts = {
         "Dataset": info.dataset_id,
+        **({"Not made by people": synthetic_note(info)} if info.synthetic else {}),
+        **({"Not made by people": synthetic_note(info)} if info.synthetic else {}),
         "Digest": info.digest,
         "Documents": f"{info.num_docs:,}" if info.num_docs else "none: judgements without texts",
         "Queries": f"{len(results.query_ids):,}",

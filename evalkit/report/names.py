@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from evalkit.report.layout import printable
 from evalkit.results import NO_RERANKER
+from evalkit.types import DatasetInfo
 
 _MEASURE = re.compile(r"(?P<base>[^@()]+)(\((?P<params>.*)\))?(@(?P<cutoff>[^@()]+))?")
 _PEOPLE = {
@@ -53,6 +54,15 @@ def label(retriever: str, reranker: str, k: int | None = None) -> str:
         return printable(retriever)
     at = "" if k is None else f", K={k}"
     return f"{printable(retriever)} + {printable(reranker)}{at}"
+
+
+def synthetic_note(info: DatasetInfo) -> str:
+    """What of a dataset no person made, as a sentence; "" for nothing.
+
+    Every table, plot and headline of its figures says it.
+    """
+    mark = printable(info.synthetic)
+    return f"{mark[0].upper()}{mark[1:]}." if mark else ""
 
 
 def is_quality(measure: str) -> bool:

@@ -22,6 +22,7 @@ from evalkit.report.drawing import (
 )
 from evalkit.report.layout import number
 from evalkit.report.names import display_name, label
+from evalkit.report.reliability import calibration_plots
 from evalkit.report.table import interval, primary_and_recall
 from evalkit.results import NO_RERANKER, Results, SystemResult
 
@@ -33,7 +34,8 @@ def plots(results: Results) -> dict[str, bytes]:
     """File name → PNG: the primary measure, and recall where it is measured, over K and over N.
 
     With fewer than two K there is nothing to draw over K: bars of all uncut systems instead, and
-    without any reranker those of the primary measure alone.
+    without any reranker those of the primary measure alone. Where scores are calibrated, see
+    `reliability`.
     """
     measures = primary_and_recall(results)
     ks = {s.k for s in reranked(results)}
@@ -46,7 +48,7 @@ def plots(results: Results) -> dict[str, bytes]:
     if any(s.n is not None for s in results.systems):
         for measure in measures:
             out[f"{slug(measure)}_over_n.png"] = quality_over_n(results, measure)
-    return out
+    return out | calibration_plots(results)
 
 
 def slug(measure: str) -> str:

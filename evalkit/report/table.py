@@ -25,6 +25,7 @@ from evalkit.report.names import (
     is_lower_better,
     is_quality,
     is_recall,
+    synthetic_note,
 )
 from evalkit.report.render import to_html, to_latex, to_markdown, to_rich
 from evalkit.results import Results, SystemResult
@@ -169,6 +170,7 @@ def _caption(results: Results, about_n: str) -> str:
                 if info.num_docs
                 else ", judgements without texts."
             ),
+            *filter(None, [synthetic_note(info)]),
             *_about_k(results),
             about_n,
             f"In brackets: {percent(results.level)} bootstrap intervals over queries."

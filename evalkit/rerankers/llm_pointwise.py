@@ -13,12 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from evalkit.llm.answers import read_choice
+from evalkit.llm.grades import grade_log_probabilities, written_grades
 from evalkit.llm.prompts import POINTWISE, Prompt, checked_words, load_prompt, shortened
 from evalkit.rerankers.llm_asking import checked_count, checked_llm, checked_mode, share, spent
 from evalkit.rerankers.pointwise import PointwiseReranker
 from evalkit.run import Run
-from evalkit.types import DOC_TEMPLATE, Dataset, Message, Query, fingerprint
+from evalkit.types import DOC_TEMPLATE, Dataset, Query, fingerprint
 
 MALFORMED = -1.0  # the score of an answer without a grade: below all grades, so that it is counted
 
@@ -71,20 +71,16 @@ class LLMPointwiseScorer:
     def score(self, pairs: Sequence[tuple[str, str]]) -> np.ndarray:
         if not pairs:
             return np.empty(0, dtype=np.float32)
-        prompts = [self._prompt(query, doc) for query, doc in pairs]
+        asked = (self.llm, self.prompt, pairs, self.doc_words)
         if self.mode == "generate":
-            texts = self.llm.generate(prompts, self.max_tokens)
-            grades = [read_choice(text, self.prompt.answers) for text in texts]
+            grades = written_grades(*asked, self.max_tokens)
             return np.array([MALFORMED if g is None else g for g in grades], dtype=np.float32)
-        values = self.llm.choose(prompts, self.prompt.answers)
+        values = grade_log_probabilities(*asked)
         if values.shape[1] == 2:
             return values[:, 1] - values[:, 0]
         chances = np.exp(values - values.max(axis=1, keepdims=True), dtype=np.float64)
         chances /= chances.sum(axis=1, keepdims=True)
         return (chances @ np.arange(values.shape[1])).astype(np.float32)
-
-    def _prompt(self, query: str, doc: str) -> list[Message]:
-        return self.prompt.fill(query=query, doc=shortened(doc, self.doc_words))
 
 
 class LLMPointwiseReranker(PointwiseReranker):

@@ -172,6 +172,7 @@ def _tags(folder: Path, dataset: Mapping[str, Any], manifest: Mapping[str, Any])
         "evalkit.libraries": libraries,
         "evalkit.dataset": dataset["dataset_id"],
         "evalkit.dataset_digest": dataset["digest"],
+        "evalkit.synthetic": dataset.get("synthetic") or None,
         "evalkit.output_dir": str(folder),
         "mlflow.source.name": "evalkit",
         "mlflow.source.type": "LOCAL",
@@ -189,12 +190,13 @@ def _note(folder: Path) -> str:
 
 def _dataset(dataset: Mapping[str, Any]) -> DatasetContent:
     """Name and digest cut to MLflow's limits; the whole of both is in `source` and in the tags."""
-    counts = {key: dataset[key] for key in ("num_docs", "num_queries", "num_qrels")}
+    profile = {key: dataset[key] for key in ("num_docs", "num_queries", "num_qrels")}
+    profile |= {"synthetic": dataset["synthetic"]} if dataset.get("synthetic") else {}
     return DatasetContent(
         dataset["dataset_id"][:LONGEST_DATASET_NAME],
         dataset["digest"][:LONGEST_DIGEST],
         json.dumps({"dataset_id": dataset["dataset_id"], "digest": dataset["digest"]}),
-        json.dumps(counts),
+        json.dumps(profile),
     )
 
 

@@ -10,13 +10,14 @@ from evalkit.llm.prompts import (
     PAIRWISE,
     POINTWISE,
     SETWISE,
+    WRITE_QUERY,
     Task,
     load_prompt,
     prompt_names,
     shortened,
 )
 
-TASKS = {task.name: task for task in (POINTWISE, PAIRWISE, LISTWISE, SETWISE)}
+TASKS = {task.name: task for task in (POINTWISE, PAIRWISE, LISTWISE, SETWISE, WRITE_QUERY)}
 NAMES = [(task, name) for task in TASKS.values() for name in prompt_names(task)]
 
 
@@ -45,12 +46,15 @@ def own(tmp_path):
 @pytest.mark.parametrize(("task", "name"), NAMES, ids=lambda value: str(value))
 def test_a_prompt_of_the_package_is_sound_and_shows_all_it_is_given(task, name):
     prompt = load_prompt(name, task)
+    given = ("which shard", "the merged one")
     if task is POINTWISE:
         messages = prompt.fill(query="which shard", doc="the merged one")
+    elif task is WRITE_QUERY:
+        messages, given = prompt.fill(doc="the merged one"), given[1:]
     else:
         messages = prompt.fill_docs("which shard", ["1", "2"], ["the merged one", "the other"])
     text = messages[-1]["content"]
-    for part in ("which shard", "the merged one"):
+    for part in given:
         assert part in text
     assert "{" not in text
     assert messages[-1]["role"] == "user"
@@ -60,7 +64,7 @@ def test_a_prompt_of_the_package_is_sound_and_shows_all_it_is_given(task, name):
 
 def test_every_task_is_there_in_english_and_chinese():
     names = {name for _, name in NAMES}
-    assert len(names) == 10
+    assert len(names) == 18
     assert {name.removesuffix("_en") for name in names if name.endswith("_en")} == {
         name.removesuffix("_zh") for name in names if name.endswith("_zh")
     }

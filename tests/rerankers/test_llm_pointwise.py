@@ -156,7 +156,7 @@ def test_over_http_the_same_prompts_are_asked_and_paid_once(tmp_path):
         sent = [request.payload["messages"] for request in server.requests]
         assert [{"role": "user", "content": sent[0][0]["content"]}] == sent[0]
         assert sorted(map(str, sent)) == sorted(
-            str(reranker.scorer._prompt("find", doc.text)) for doc in dataset.docs
+            str(reranker.scorer.prompt.fill(query="find", doc=doc.text)) for doc in dataset.docs
         )
         assert reranker.work["requests"] == 4
         again = LLMPointwiseReranker(llm, cache_dir=tmp_path / "new")
