@@ -20,7 +20,7 @@ from evalkit.tracking.store import Address, connected, parse_address
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-__all__ = ["TrackedRun", "log_output"]
+__all__ = ["TrackedRun", "log_content", "log_output"]
 
 OUTPUT_ID = "evalkit.output_id"
 PARENT = "mlflow.parentRunId"
@@ -45,11 +45,17 @@ def log_output(
     A folder that the experiment holds already is not logged again; its half-logged run is replaced.
     Raises DataError if the folder holds no results, TrackingError if the store cannot be used.
     """
-    output = read_output(Path(output_dir))
+    return log_content(read_output(Path(output_dir)), uri, experiment, run_name)
+
+
+def log_content(
+    output: Output, uri: str, experiment: str, run_name: str | None = None
+) -> TrackedRun:
+    """Log what was read of an output folder; see `log_output`."""
     address = parse_address(uri)
     later = (
-        f"the results are safe in {output_dir}; "
-        f"log them later with: python -m evalkit task=log path={shlex.quote(str(output_dir))}"
+        f"the results are safe in {output.folder}; "
+        f"log them later with: python -m evalkit task=log path={shlex.quote(str(output.folder))}"
     )
     with connected(address, later) as client:
         experiment_id = _experiment_id(client, address, experiment)

@@ -1,0 +1,1 @@
+"""Training rerankers: data with hard negatives, the leak check, objectives, the trainer."""

@@ -1,0 +1,74 @@
+"""The record of a training, as training.json holds it: where the model comes from, how it went."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from evalkit.training.data import TrainingData
+from evalkit.training.settings import TrainingSettings
+from evalkit.training.trainer import Fit
+from evalkit.types import Dataset
+
+RECORD = "training.json"
+SCHEMA = 1
+
+
+def record(
+    name: str,
+    training: TrainingSettings,
+    dataset: Dataset,
+    data: TrainingData,
+    leaks: Sequence[Mapping[str, Any]],
+    teacher: str | None,
+    digests: Mapping[str, str],
+    done: Fit,
+    manifest: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Plain JSON data.
+
+    dataset: what was chosen; the one that the data says it was mined from counts. leaks: a
+    `LeakReport` each. teacher: its fingerprint. digests: "base" and "model".
+    """
+    mined = data.origin.get("dataset") or {}
+    return {
+        "schema": SCHEMA,
+        "name": name,
+        "settings": training.fit.plain(),
+        "dataset": {
+            "dataset_id": mined.get("dataset_id", dataset.dataset_id),
+            "digest": mined.get("digest", dataset.digest),
+        },
+        "data": {
+            "digest": data.digest,
+            "rows": len(data),
+            "queries": {
+                "train": len(data.groups("train")),
+                "validation": len(data.groups("validation")),
+            },
+            "sources": dict(Counter(data.source[data.label <= 0].tolist())),
+            "origin": dict(data.origin),
+        },
+        "leaks": list(leaks),
+        "teacher": None if teacher is None else {"name": training.teacher, "fingerprint": teacher},
+        "base": {"name": training.fit.model, "digest": digests["base"]},
+        "model": {
+            "path": "model",
+            "kind": "model" if training.fit.lora is None else "adapter",
+            "digest": digests["model"],
+        },
+        "licence": training.licence,
+        "fit": vars(done),
+        "manifest": dict(manifest),
+    }
+
+
+def before_and_after(found: Mapping[str, Any]) -> list[tuple[str, float, float]]:
+    """(measure, at the first evaluation, at the step that was kept) on the validation queries;
+    empty where there were none."""
+    best, curve = found["fit"]["best"], found["fit"]["curve"]
+    if best is None:
+        return []
+    first = next(point for point in curve if best.keys() <= point.keys())
+    return [(name, first[name], best[name]) for name in best if name != "step"]

@@ -1,0 +1,263 @@
+"""task=train from the command line to a model that a run reranks with."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+from hydra.core.global_hydra import GlobalHydra
+from tiny import save_cross_encoder, write_collection
+
+import evalkit
+from evalkit import app
+from evalkit.training.data import TrainingData
+
+SOURCE = Path(evalkit.__file__).parents[1]
+PATIENCE_S = 120
+SHORT = (
+    "task=train", "retriever=[bm25]", "reranker=[none]", "tracking=off", "device=cpu",
+    "training.max_length=32", "training.dtype=float32", "training.steps=6",
+    "training.queries_per_batch=4", "training.evaluate_every=3", "training.checkpoint_every=3",
+    "training.negatives.validation_share=0.2", "training.learning_rate=1e-3",
+)  # fmt: skip
+
+
+class Outcome(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory) -> Path:
+    return save_cross_encoder(tmp_path_factory.mktemp("models") / "ce")
+
+
+@pytest.fixture
+def collection(tmp_path) -> Path:
+    """Sixteen queries with two relevant docs of their own: twelve to train on, four to test on."""
+    folder = write_collection(tmp_path / "collection", docs=60, queries=16)
+    for split, queries in (("train", range(12)), ("test", range(12, 16))):
+        lines = [f"q{q}\td{2 * q + i}\t{1 + i}\n" for q in queries for i in (0, 1)]
+        path = folder / "qrels" / f"{split}.tsv"
+        path.write_text("".join(["query-id\tcorpus-id\tscore\n", *lines]))
+    return folder
+
+
+@pytest.fixture
+def evalkit_cli(monkeypatch, capfd, tmp_path) -> Iterator[Callable[..., Outcome]]:
+    """The command line in this process; logging is put back after."""
+    root, ours = logging.getLogger(), logging.getLogger("evalkit")
+    before = root.handlers[:], root.level, ours.level
+
+    def run(*arguments: str) -> Outcome:
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+        GlobalHydra.instance().clear()
+        monkeypatch.setattr(sys, "argv", ["evalkit", *arguments])
+        capfd.readouterr()
+        code = 0
+        try:
+            app.main()
+        except SystemExit as stopped:
+            code = int(stopped.code or 0)
+        GlobalHydra.instance().clear()
+        return Outcome(code, *capfd.readouterr())
+
+    yield run
+    root.handlers[:], root.level = before[:2]
+    ours.setLevel(before[2])
+
+
+@pytest.fixture
+def command(collection, model, tmp_path) -> tuple[str, ...]:
+    return (
+        *SHORT, "dataset=folder", f"dataset.path={collection}", f"training.model={model}",
+        f"cache_dir={tmp_path}/cache",
+    )  # fmt: skip
+
+
+def record_of(folder: Path) -> dict:
+    return json.loads((folder / "training.json").read_text(encoding="utf-8"))
+
+
+def losses(folder: Path) -> list[float]:
+    return [point["loss"] for point in record_of(folder)["fit"]["curve"] if "loss" in point]
+
+
+def test_the_whole_path_on_the_sample(evalkit_cli, model, tmp_path):
+    out = tmp_path / "out"
+    done = evalkit_cli(
+        *SHORT, "dataset=sample", "training.split=test", f"training.model={model}",
+        f"hydra.run.dir={out}", "training.licence=apache-2.0",
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    assert "checked against no evaluation" in done.err
+    found = record_of(out)
+    assert found["fit"]["steps"] == 6
+    assert found["data"]["digest"] == TrainingData.load(out / "data").digest
+    assert not (out / "INCOMPLETE").exists()
+    card = (out / "model" / "README.md").read_text(encoding="utf-8")
+    for part in ("apache-2.0", "evalkit-sample", "training.split=test", str(model), "| RR@10 |"):
+        assert part in card
+    scored = evalkit_cli(
+        "dataset=sample", "retriever=[bm25]", "reranker=[none,cross_encoder]", "sweep.k=[5]",
+        "sweep.n=[]", f"reranker.cross_encoder.model={out}/model", "tracking=off", "device=cpu",
+        "bootstrap.resamples=100", f"hydra.run.dir={tmp_path}/run",
+    )  # fmt: skip
+    assert scored.code == 0, scored.err
+    assert "cross_encoder" in (tmp_path / "run" / "table.md").read_text(encoding="utf-8")
+
+
+def test_a_query_of_the_test_split_in_training_is_refused(
+    evalkit_cli, command, collection, tmp_path
+):
+    leaked = (collection / "qrels" / "test.tsv").read_text().splitlines()[1]
+    with open(collection / "qrels" / "train.tsv", "a", encoding="utf-8") as file:
+        file.write(leaked + "\n")
+    refused = evalkit_cli(*command, f"hydra.run.dir={tmp_path}/out")
+    assert refused.code == 2
+    assert "of the 4 queries of collection/test are in the training data" in refused.err
+    assert "training.test_queries=allow" in refused.err
+    assert not (tmp_path / "out").exists()
+    allowed = evalkit_cli(*command, f"hydra.run.dir={tmp_path}/out", "training.test_queries=allow")
+    assert allowed.code == 0, allowed.err
+    assert record_of(tmp_path / "out")["leaks"][0]["exact_queries"] == 1
+    dropped = evalkit_cli(
+        *command, f"hydra.run.dir={tmp_path}/dropped", "training.test_queries=drop"
+    )
+    assert dropped.code == 0, dropped.err
+    found = record_of(tmp_path / "dropped")
+    assert found["leaks"][0]["exact_queries"] == 1
+    assert found["data"]["origin"]["left_out_queries"] == [leaked.split("\t")[0]]
+
+
+def test_another_collection_is_kept_clean_of_too(evalkit_cli, command, collection, tmp_path):
+    other = ("+dataset@training.evaluate.mine=folder", f"training.evaluate.mine.path={collection}")
+    clean = evalkit_cli(*command, *other, f"hydra.run.dir={tmp_path}/out")
+    assert clean.code == 0, clean.err
+    assert len(record_of(tmp_path / "out")["leaks"]) == 2
+    refused = evalkit_cli(*command, *other, "training.evaluate.mine.split=train")
+    assert refused.code == 2
+    assert "queries of collection/train are in the training data" in refused.err
+
+
+def test_killed_in_the_middle_it_goes_on(evalkit_cli, command, tmp_path):
+    slow = "training.steps=40"
+    whole = evalkit_cli(*command, slow, f"hydra.run.dir={tmp_path}/whole", "cache_dir=other")
+    assert whole.code == 0, whole.err
+    process = subprocess.Popen(
+        [sys.executable, "-m", "evalkit", *command, slow, f"hydra.run.dir={tmp_path}/out"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(SOURCE)},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    end = time.monotonic() + PATIENCE_S
+    while not list(tmp_path.glob("cache/training/*/checkpoint-*/complete.json")):
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["INCOMPLETE"]
+    again = evalkit_cli(*command, slow, f"hydra.run.dir={tmp_path}/out")
+    assert again.code == 0, again.err
+    assert "going on from" in again.err
+    assert 3 <= record_of(tmp_path / "out")["fit"]["resumed"] < 40
+    assert losses(tmp_path / "out") == pytest.approx(losses(tmp_path / "whole"), abs=1e-4)
+    digests = {record_of(tmp_path / name)["model"]["digest"] for name in ("whole", "out")}
+    assert len(digests) == 1
+    assert not list(tmp_path.glob("cache/training/*/checkpoint-*"))
+
+
+def test_a_student_learns_from_stored_scores(evalkit_cli, command, model, tmp_path):
+    teach = (
+        "training=distil", "reranker=[cross_encoder]", "training.num_layers=1",
+        f"reranker.cross_encoder.model={model}",
+    )  # fmt: skip
+    done = evalkit_cli(*command, *teach, f"hydra.run.dir={tmp_path}/out")
+    assert done.code == 0, done.err
+    found, data = record_of(tmp_path / "out"), TrainingData.load(tmp_path / "out" / "data")
+    assert found["teacher"]["name"] == "cross_encoder"
+    assert np.isfinite(data.teacher).all()
+    stored = set(tmp_path.glob("cache/scores/*/*"))
+    assert stored
+    config = json.loads((tmp_path / "out" / "model" / "config.json").read_text())
+    assert config["num_hidden_layers"] == 1
+    # The data has the teacher's scores in it: another objective needs no teacher.
+    again = evalkit_cli(
+        *command, f"training.data={tmp_path}/out/data", "training.objective=kl",
+        f"hydra.run.dir={tmp_path}/kl",
+    )  # fmt: skip
+    assert again.code == 0, again.err
+    assert set(tmp_path.glob("cache/scores/*/*")) == stored
+
+
+def test_the_curve_goes_to_mlflow_once(evalkit_cli, command, tmp_path):
+    from mlflow import MlflowClient
+
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    where = ("tracking=mlflow", f"tracking.uri={uri}", "training=lora")
+    done = evalkit_cli(*command, *where, f"hydra.run.dir={tmp_path}/out")
+    assert done.code == 0, done.err
+    logged = evalkit_cli("task=log", f"path={tmp_path}/out", *where[:2])
+    assert logged.code == 0, logged.err
+    client = MlflowClient(uri)
+    (experiment,) = [e for e in client.search_experiments() if e.name == "evalkit"]
+    (run,) = client.search_runs([experiment.experiment_id])
+    steps = [metric.step for metric in client.get_metric_history(run.info.run_id, "training/loss")]
+    assert steps == [1, 2, 3, 4, 5, 6]
+    history = client.get_metric_history(run.info.run_id, "validation/MRR_10")
+    assert [metric.step for metric in history] == [0, 3, 6]
+    assert run.data.params["training.lora.rank"] == "16"
+
+
+def test_a_dry_run_says_what_would_be_done_and_does_nothing(evalkit_cli, command, tmp_path):
+    before = set(tmp_path.rglob("*"))
+    shown = evalkit_cli(*command, "dry_run=true")
+    assert shown.code == 0, shown.err
+    assert "split train, negatives by bm25" in shown.out
+    assert "collection/test" in shown.out
+    assert set(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("+training.learnig_rate=1", "Did you mean 'learning_rate'?"),
+        ("training.learnig_rate=1", "Did you mean 'training.learning_rate'?"),
+        ("training.objective=listwize", "training.objective=listwize"),
+        ("training.negatives.num=0", "training.negatives: num=0"),
+        ("training.lora={rank: 0}", "training.lora: rank=0"),
+        ("training.objective=kl", "learns from another model's scores"),
+        ("training.teacher=cross_encoder", "not among the selected rerankers"),
+        ("training.teacher=none", "does not score pairs of texts"),
+        ("training.split=dev", "dev"),
+        ("training.model=/nowhere", "no such folder"),
+        ("training.device=quantum", "device=quantum is not usable here"),
+        ("training.data=nowhere", "nowhere"),
+        ("training.max_length=3", "no room for a query and a doc"),
+    ],
+)
+def test_a_mistake_is_one_line_and_leaves_nothing(
+    evalkit_cli, command, tmp_path, override, message
+):
+    found = evalkit_cli(*command, override, f"hydra.run.dir={tmp_path}/out")
+    assert found.code == 2, found.err
+    lines = [line for line in found.err.splitlines() if line.startswith("evalkit: ")]
+    assert len(lines) == 1
+    assert message in lines[0]
+    assert "Traceback" not in found.err
+    assert not (tmp_path / "out").exists()
