@@ -65,7 +65,8 @@ def test_the_groups_are_the_ones_of_the_design():
 @pytest.mark.parametrize(("group", "name"), CHOICES)
 def test_a_choice_composes_and_says_what_it_is(group, name):
     several = group in ("retriever", "reranker")
-    config = composed(f"{group}=[{name}]" if several else f"{group}={name}")
+    task = ["task=train"] if group == "training" else []  # the task that reads this group
+    config = composed(f"{group}=[{name}]" if several else f"{group}={name}", *task)
     check_sections(config)
     if several:
         assert list(config[group]) == [name]

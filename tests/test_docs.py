@@ -15,7 +15,8 @@ from evalkit.complaints import readable
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-GROUPS = ("retriever", "reranker", "sweep", "tracking", "experiment")
+PAGES = [README, *(path.read_text(encoding="utf-8") for path in (ROOT / "docs").glob("*.md"))]
+GROUPS = ("retriever", "reranker", "sweep", "tracking", "experiment", "training")
 
 
 def builder():
@@ -51,12 +52,13 @@ def test_the_readme_names_every_choice(group):
 
 
 def commands():
-    blocks = re.findall(r"^```bash\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
-    lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
-    inline = re.findall(r"`(python -m evalkit [^`]*)`", README)
-    for line in [*lines, *inline]:
-        if "python -m evalkit" in line:
-            yield line[line.index("python -m evalkit") :].split("  #")[0].strip()
+    for page in PAGES:
+        blocks = re.findall(r"^```bash\n(.*?)^```", page, flags=re.MULTILINE | re.DOTALL)
+        lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
+        inline = re.findall(r"`(python -m evalkit [^`]*)`", page)
+        for line in [*lines, *inline]:
+            if "python -m evalkit" in line:
+                yield line[line.index("python -m evalkit") :].split("  #")[0].strip()
 
 
 @pytest.mark.parametrize("command", sorted(set(commands())))
