@@ -22,7 +22,9 @@ def parts_of(costs: np.ndarray, count: int) -> list[np.ndarray]:
     order = np.argsort(-costs, kind="stable")
     ends = costs[order].cumsum()
     middles = (ends - costs[order] / 2) / ends[-1:]
-    cuts = np.flatnonzero(np.diff(np.floor(middles * count))) + 1
+    # The middle of an item that costs nothing may lie at the very end.
+    owners = np.minimum(np.floor(middles * count), count - 1)
+    cuts = np.flatnonzero(np.diff(owners)) + 1
     return np.split(order, cuts) if len(order) else []
 
 

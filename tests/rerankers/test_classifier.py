@@ -85,7 +85,7 @@ def test_several_devices_score_as_one(model, tmp_path):
     pairs = PAIRS * 6
     one = scorer(model, tmp_path / "one").score(pairs)
     two = scorer(model, tmp_path / "two", devices=["cpu", "cpu"])
-    np.testing.assert_allclose(two.score(pairs), one, atol=1e-6)
+    np.testing.assert_allclose(two.score(pairs), one, atol=1e-5)
     two._pool.close()
 
 

@@ -26,6 +26,10 @@ def test_parts(costs, count):
         assert max(costs[part].sum() for part in parts) <= fair * (1 + 1e-9)
 
 
+def test_an_item_that_costs_nothing_is_no_part_of_its_own():
+    assert [part.tolist() for part in parts_of(np.array([0, 1]), 1)] == [[1, 0]]
+
+
 def test_parts_of_like_and_of_unlike_costs():
     assert [len(part) for part in parts_of(np.full(100, 7), 4)] == [25, 25, 25, 25]
     assert [len(part) for part in parts_of(np.zeros(8), 4)] == [2, 2, 2, 2]
