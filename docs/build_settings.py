@@ -124,7 +124,8 @@ def reference() -> str:
     for group in GROUPS:
         out += [f"## `{group}`", ""]
         files = sorted((CONF / group).glob("*.yaml"))
-        presets = [path for path in files if is_preset(path)]
+        # A training preset is a recipe: what it sets is shown.
+        presets = [path for path in files if is_preset(path) and group != "training"]
         out += [preset_line(path) for path in presets]
         out += [""] if presets else []
         for path in files:
