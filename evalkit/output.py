@@ -5,23 +5,30 @@ A folder with a file named INCOMPLETE holds a run that is going on, was interrup
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from evalkit.errors import DataError, EvalkitError
+from evalkit.errors import EvalkitError
 from evalkit.execution import ExecutionLog
-from evalkit.io import format_run, read_json, write_bytes, write_json, write_parquet, write_text
+from evalkit.io import (
+    format_run,
+    write_bytes,
+    write_json,
+    write_jsonl,
+    write_parquet,
+    write_text,
+)
 from evalkit.report.details import details_markdown
 from evalkit.report.html import report_html
 from evalkit.report.plots import plots
 from evalkit.report.table import tables, to_latex, to_markdown
-from evalkit.results import SCHEMA, Results
+from evalkit.results import Results
+from evalkit.saved import MARKER
 from evalkit.types import Query
 
-MARKER = "INCOMPLETE"
 WRITING = "results are being written"
 
 
@@ -75,6 +82,7 @@ def write_output(
     for name, run in results.runs.items():
         write_text(folder / "runs" / f"{name}.trec", format_run(run, name))
     write_parquet(folder / "per_query.parquet", results.per_query())
+    write_jsonl(folder / "queries.jsonl", _query_rows(results, queries))
     pictures = plots(results)
     texts = {query.query_id: query.text for query in queries}
     for name, data in pictures.items():
@@ -89,19 +97,14 @@ def write_output(
     (folder / MARKER).unlink(missing_ok=True)
 
 
+def _query_rows(results: Results, queries: Sequence[Query]) -> Iterator[dict[str, Any]]:
+    for query in queries:
+        tags = results.tags.get(query.query_id)
+        yield {"_id": query.query_id, "text": query.text, **({"tags": list(tags)} if tags else {})}
+
+
 def _remove_stale(folder: Path) -> None:
     """Results of an earlier run in the same folder must not mix with this one's."""
     for pattern in ("results.json", "runs/*.trec", "plots/*.png"):
         for path in folder.glob(pattern):
             path.unlink()
-
-
-def require_complete(folder: Path) -> None:
-    """DataError unless the folder holds finished results of a schema that is known here."""
-    state = folder / MARKER
-    if state.is_file() or not (folder / "results.json").is_file():
-        found = state.read_text(encoding="utf-8").strip() if state.is_file() else "no results.json"
-        raise DataError(f"{folder}: not a finished output folder ({found}); run it again")
-    schema = read_json(folder / "results.json").get("schema")
-    if schema != SCHEMA:
-        raise DataError(f"{folder}/results.json: schema {json.dumps(schema)}, expected {SCHEMA}")

@@ -60,7 +60,8 @@ class Results:
     grid needs. tags: query_id → tags, where the collection has them. manifest: where the numbers
     come from (config, fingerprints, versions, device), plain JSON data. level, resamples, seed: of
     the bootstrap intervals, those of paired differences too. details: component, such as
-    "reranker.ltr" → what it learned or met, plain JSON data.
+    "reranker.ltr" → what it learned or met, plain JSON data. efficiency: what `evalkit.efficiency`
+    measured (latency, load, index, energy, cost), plain JSON data; empty where nothing was.
     """
 
     dataset: DatasetInfo
@@ -75,6 +76,7 @@ class Results:
     resamples: int = 10_000
     seed: int = 0
     details: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    efficiency: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def uncut(self) -> list[SystemResult]:
@@ -109,6 +111,7 @@ class Results:
             "ci_level": self.level,
             "union_pairs": dict(self.union_pairs),
             "details": dict(self.details),
+            **({"efficiency": dict(self.efficiency)} if self.efficiency else {}),
             "systems": systems,
             "manifest": dict(self.manifest),
         }

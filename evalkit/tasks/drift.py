@@ -13,11 +13,11 @@ from typing import Any
 from evalkit.drift import ALARM, BINS, PERCENTILES, ScoreDrift, score_drift
 from evalkit.errors import Alarm, ConfigError, DataError
 from evalkit.io import read_json, read_run, write_bytes, write_json, write_text
-from evalkit.output import require_complete
 from evalkit.progress import PLAIN, stdout, track
 from evalkit.report.drift import drift_table, quantile_plot, quantile_table
 from evalkit.report.layout import Table
 from evalkit.report.render import to_markdown, to_rich
+from evalkit.saved import require_complete
 from evalkit.tasks import Job
 
 

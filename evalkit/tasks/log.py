@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from evalkit.errors import ConfigError, TrackingError
-from evalkit.output import MARKER, require_complete
 from evalkit.progress import PLAIN, stdout
+from evalkit.saved import MARKER, require_complete
 from evalkit.settings import TrackingSettings
 from evalkit.tasks import Job
 

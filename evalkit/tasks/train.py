@@ -18,9 +18,10 @@ from evalkit.io import write_json, write_text
 from evalkit.manifest import build_manifest
 from evalkit.model_files import model_digest
 from evalkit.models import resolve_device
-from evalkit.output import MARKER, WRITING, mark, marked
+from evalkit.output import WRITING, mark, marked
 from evalkit.progress import PLAIN, stdout
 from evalkit.rerankers.pointwise import PointwiseReranker
+from evalkit.saved import MARKER
 from evalkit.settings import checked
 from evalkit.tasks import Job
 from evalkit.tasks.log import log_results

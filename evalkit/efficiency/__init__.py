@@ -1,0 +1,1 @@
+"""What a pipeline costs: latency, throughput, index, energy, money; and what a budget buys."""

@@ -1,0 +1,1 @@
+"""How sure one can be that systems differ: paired tests, corrections, effect sizes, power."""
