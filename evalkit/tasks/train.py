@@ -6,8 +6,8 @@ import logging
 import shlex
 import shutil
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from evalkit.model_files import model_digest
 from evalkit.models import resolve_device
 from evalkit.output import WRITING, mark, marked
 from evalkit.progress import PLAIN, stdout
+from evalkit.rerankers.folds_file import fold_folder
 from evalkit.rerankers.pointwise import PointwiseReranker
 from evalkit.saved import MARKER
 from evalkit.settings import checked
@@ -27,6 +28,7 @@ from evalkit.tasks import Job
 from evalkit.tasks.log import log_results
 from evalkit.training.checkpoints import clear, last_complete, work_folder
 from evalkit.training.data import TrainingData
+from evalkit.training.folds import FoldOfDataset, deal, without_fold, write_folds
 from evalkit.training.leaks import find_leaks
 from evalkit.training.mined import remembered
 from evalkit.training.model_card import model_card
@@ -73,9 +75,10 @@ def perform(settings: Settings, job: Job) -> None:
         train(plan)
         return
     with marked(job.folder):
-        train(plan, job)
+        trained = train(plan, job)
     if job.tracking.kind == "mlflow":
-        log_results(job.folder, job.tracking, required=False)
+        for folder in trained:
+            log_results(folder, job.tracking, required=False)
 
 
 def training_settings(values: Mapping[str, Any]) -> tuple[TrainingSettings, NegativeSettings]:
@@ -131,16 +134,29 @@ def planned(settings: Settings, job: Job) -> Plan:
 def _evaluations(training: TrainingSettings, dataset: Dataset, job: Job) -> dict[str, Dataset]:
     """The datasets whose queries must not be in the training data, by a name for messages."""
     found = {name: job.component(f"training.evaluate.{name}") for name in training.evaluate}
-    if dataset.split != training.split:
+    if training.folds is not None:
+        _check_folds(training, dataset)
+    elif dataset.split != training.split:
         found["dataset"] = dataset
     elif dataset.split != "test" and dataset.has_split("test"):
         found["dataset"] = dataset.with_split("test")
-    if not found:
+    if not found and training.folds is None:
         log.warning(
             "%s has no other split to keep clean of: the training data is checked against no "
             "evaluation; name one: '+dataset@training.evaluate.mine=folder'", dataset.dataset_id,
         )  # fmt: skip
     return found
+
+
+def _check_folds(training: TrainingSettings, dataset: Dataset) -> None:
+    """ConfigError where folds of the evaluated queries are not what would be trained on."""
+    if training.split != dataset.split or training.data is not None:
+        raise ConfigError(
+            f"training.folds={training.folds} trains and tests on the queries of "
+            f"{dataset.dataset_id}, split '{dataset.split}': set training.split={dataset.split} "
+            "and training.data=null"
+        )
+    deal(dataset, training.folds or 0, seed=0)
 
 
 def described(plan: Plan) -> list[str]:
@@ -151,19 +167,57 @@ def described(plan: Plan) -> list[str]:
     teacher = "" if plan.teacher is None else f", taught by {training.teacher}"
     amount = f"{settings.steps} steps" if settings.steps else f"{settings.epochs:g} epoch(s)"
     kind = "whole" if settings.lora is None else f"LoRA adapter of rank {settings.lora.rank}"
+    folds = "" if training.folds is None else f", in {training.folds} folds, a model each"
     return [
-        f"Training data: {source}{by}",
+        f"Training data: {source}{by}{folds}",
         f"Checked against: {', '.join(d.dataset_id for d in plan.evaluations.values()) or 'none'}",
         f"Model: {settings.model} ({kind}), objective {settings.objective}{teacher}, {amount} of "
         f"{settings.queries_per_batch * settings.gradient_accumulation} queries",
     ]
 
 
-def train(plan: Plan, job: Job | None = None) -> None:
-    """All of it; `job` in the process that writes, whose folder then holds model and record."""
-    settings = plan.training.fit
+def train(plan: Plan, job: Job | None = None) -> list[Path]:
+    """All of it. The folders that then hold model and record; `job` in the process that writes."""
     # Every process looks: all must train on the same data.
-    data, leaks = without_leaks(prepared(plan), plan)
+    data = prepared(plan)
+    if plan.training.folds is not None:
+        return train_folds(plan, data, job)
+    kept, leaks = without_leaks(data, plan, plan.evaluations.values())
+    work = train_one(plan, kept, leaks, job)
+    if job is None:
+        return []
+    clear(work)
+    return [job.folder]
+
+
+def train_folds(plan: Plan, data: TrainingData, job: Job | None) -> list[Path]:
+    """A model for each fold of the dataset's queries, in a folder each; then which query is whose.
+
+    After a kill, the folds that were trained are at the end of theirs and cost nothing.
+    """
+    dataset, seed = plan.parts.dataset, plan.negatives.seed
+    fold_of = deal(dataset, plan.training.folds or 0, seed)
+    folds = range(max(fold_of.values()) + 1)
+    works = []
+    for fold in folds:
+        log.info("fold %d of %d", fold + 1, len(folds))
+        own = None if job is None else replace(job, folder=fold_folder(job.folder, fold))
+        fold_data = without_fold(data, fold_of, fold)
+        kept_out = [FoldOfDataset(dataset, fold_of, fold), *plan.evaluations.values()]
+        works.append(train_one(plan, *without_leaks(fold_data, plan, kept_out), own))
+    if job is None:
+        return []
+    write_folds(job.folder, dataset, fold_of, seed)
+    (job.folder / MARKER).unlink(missing_ok=True)
+    for work in works:
+        clear(work)
+    stdout.print(f"Use:     reranker=[by_fold] reranker.by_fold.path={job.folder}", **PLAIN)
+    return [fold_folder(job.folder, fold) for fold in folds]
+
+
+def train_one(plan: Plan, data: TrainingData, leaks: list[dict[str, Any]], job: Job | None) -> Path:
+    """Train on this data, and save where `job` says. The folder of the checkpoints, still there."""
+    settings = plan.training.fit
     student = build_student(settings, resolve_device(plan.training.device))
     work = work_folder(plan.cache, settings.plain(), data.digest, student.checkpoint.digest)
     with main_first():
@@ -173,20 +227,20 @@ def train(plan: Plan, job: Job | None = None) -> None:
     if start is not None:
         log.info("going on from %s", start)
     done = fit(student, data, settings, work)
-    if job is None:
-        return
-    found = saved(plan, job, data, leaks, student, done)
-    clear(work)
-    show(found, job.folder)
+    if job is not None:
+        show(saved(plan, job, data, leaks, student, done), job.folder)
+    return work
 
 
-def without_leaks(data: TrainingData, plan: Plan) -> tuple[TrainingData, list[dict[str, Any]]]:
+def without_leaks(
+    data: TrainingData, plan: Plan, evaluations: Iterable[Any]
+) -> tuple[TrainingData, list[dict[str, Any]]]:
     """The data to train on, and what each evaluation has in common with what was prepared.
 
     DataError for evaluated queries in it, unless they are dropped or allowed on purpose.
     """
     leaks, dropped = [], set[str]()
-    for evaluation in plan.evaluations.values():
+    for evaluation in evaluations:
         report = find_leaks(data, evaluation)
         for line in report.lines():
             log.info("%s", line)

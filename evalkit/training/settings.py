@@ -135,5 +135,6 @@ class TrainingSettings:
     test_queries: Literal["error", "drop", "allow"] = "error"
     teacher: str | None = None
     resume: bool = True
+    folds: int | None = None
     device: str | None = None
     licence: str | None = None

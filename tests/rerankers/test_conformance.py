@@ -22,9 +22,11 @@ from tiny import (
 
 from evalkit.assembly import connected_rerankers, connected_retrievers
 from evalkit.choices import choice_files
+from evalkit.io import write_json
 from evalkit.rerankers.adaptive import AdaptiveReranker
 from evalkit.rerankers.api import ApiReranker
 from evalkit.rerankers.bi_encoder import BiEncoderReranker
+from evalkit.rerankers.by_fold import ByFoldReranker
 from evalkit.rerankers.calibrated import CalibratedReranker
 from evalkit.rerankers.cascade import CascadeReranker
 from evalkit.rerankers.cross_encoder import CrossEncoderReranker
@@ -112,6 +114,16 @@ def calibrated(folder):
     return found.for_retriever("every")
 
 
+def by_fold(models, folder):
+    """Two folds of the usual queries; the models of both happen to be one."""
+    for fold in range(2):
+        (folder / f"fold-{fold}").mkdir()
+        (folder / f"fold-{fold}" / "model").symlink_to(models / "cross")
+    queries = [[q.query_id, q.text, i % 2] for i, q in enumerate(TextDataset().queries)]
+    write_json(folder / "folds.json", {"schema": 1, "folds": 2, "queries": queries})
+    return ByFoldReranker(str(folder), cache_dir=folder / "cache")
+
+
 def composed(reranker, folder):
     """The reranker connected to a pointwise part, as over a retriever named bm25."""
     part = PointwiseReranker(HashScorer(), cache_dir=folder)
@@ -127,6 +139,7 @@ MAKERS = {
     "CrossEncoderReranker": lambda models, cache: CrossEncoderReranker(
         str(models / "cross"), cache_dir=cache
     ),
+    "ByFoldReranker": lambda models, cache: by_fold(models, cache),
     "CascadeReranker": lambda models, cache: composed(CascadeReranker(["part 3"]), cache),
     "CalibratedReranker": lambda models, cache: calibrated(cache),
     "FusedReranker": lambda models, cache: composed(FusedReranker("part"), cache),

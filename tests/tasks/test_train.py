@@ -20,6 +20,7 @@ from tiny import save_cross_encoder, write_collection
 
 import evalkit
 from evalkit import app
+from evalkit.io import read_run
 from evalkit.training.data import TrainingData
 
 SOURCE = Path(evalkit.__file__).parents[1]
@@ -260,4 +261,87 @@ def test_a_mistake_is_one_line_and_leaves_nothing(
     assert len(lines) == 1
     assert message in lines[0]
     assert "Traceback" not in found.err
+    assert not (tmp_path / "out").exists()
+
+
+FOLDED = ("training.folds=3", "training.split=test", "training.negatives.validation_share=0")
+
+
+def test_by_folds_each_query_is_ranked_by_a_model_that_has_not_seen_it(
+    evalkit_cli, command, tmp_path
+):
+    out = tmp_path / "out"
+    split = ("dataset.split=train", "training.split=train", *FOLDED[::2])
+    done = evalkit_cli(*command, *split, f"hydra.run.dir={out}")
+    assert done.code == 0, done.err
+    folds = json.loads((out / "folds.json").read_text(encoding="utf-8"))
+    assert sorted(fold for _, _, fold in folds["queries"]) == [0] * 4 + [1] * 4 + [2] * 4
+    for fold in range(3):
+        seen = set(TrainingData.load(out / f"fold-{fold}" / "data").query_id.tolist())
+        own = {query_id for query_id, _, where in folds["queries"] if where == fold}
+        assert seen == {query_id for query_id, _, _ in folds["queries"]} - own
+        (leak,) = record_of(out / f"fold-{fold}")["leaks"]
+        assert (leak["evaluation_queries"], leak["exact_queries"]) == (4, 0)
+    assert not list(out.rglob("INCOMPLETE"))
+    assert not list(tmp_path.glob("cache/training/*/checkpoint-*"))
+    run = (
+        "dataset=folder", f"dataset.path={tmp_path}/collection", "dataset.split=train",
+        "retriever=[bm25]", "sweep.k=[5]", "sweep.n=[]", "tracking=off", "device=cpu",
+        "bootstrap.resamples=100", f"cache_dir={tmp_path}/cache",
+    )  # fmt: skip
+    both = evalkit_cli(
+        *run, "reranker=[by_fold,cross_encoder]", f"reranker.by_fold.path={out}",
+        f"reranker.cross_encoder.model={out}/fold-1/model", f"hydra.run.dir={tmp_path}/run",
+    )  # fmt: skip
+    assert both.code == 0, both.err
+    ours = read_run(tmp_path / "run" / "runs" / "bm25+by_fold+k5.trec")
+    one = read_run(tmp_path / "run" / "runs" / "bm25+cross_encoder+k5.trec")
+    for query_id, _, fold in folds["queries"]:
+        same = dict(ours.top(5)[query_id]) == pytest.approx(dict(one.top(5)[query_id]))
+        assert same == (fold == 1)
+    other = evalkit_cli(
+        *run[:2], "dataset.split=test", *run[3:], "reranker=[by_fold]",
+        f"reranker.by_fold.path={out}", f"hydra.run.dir={tmp_path}/other",
+    )  # fmt: skip
+    assert other.code == 2
+    assert "is in none of its folds" in other.err
+
+
+def test_folds_that_were_trained_before_a_kill_are_not_trained_again(
+    evalkit_cli, command, tmp_path, monkeypatch
+):
+    from evalkit.tasks import train
+
+    fit, trained = train.fit, []
+
+    def killed_in_the_last(student, data, settings, folder):
+        trained.append(fit(student, data, settings, folder).resumed)
+        if len(trained) == 3:
+            raise KeyboardInterrupt
+        return fit(student, data, settings, folder)
+
+    split = ("dataset.split=train", "training.split=train", *FOLDED[::2])
+    monkeypatch.setattr(train, "fit", killed_in_the_last)
+    assert evalkit_cli(*command, *split, f"hydra.run.dir={tmp_path}/out").code == 130
+    assert (tmp_path / "out" / "INCOMPLETE").exists()
+    assert not (tmp_path / "out" / "folds.json").exists()
+    monkeypatch.setattr(train, "fit", fit)
+    again = evalkit_cli(*command, *split, f"hydra.run.dir={tmp_path}/out")
+    assert again.code == 0, again.err
+    resumed = [record_of(tmp_path / "out" / f"fold-{fold}")["fit"]["resumed"] for fold in range(3)]
+    assert resumed == [6, 6, 6]
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        (("training.folds=3",), "set training.split=test"),
+        ((*FOLDED, "training.folds=5"), "expected 2 to 4"),
+        ((*FOLDED, "training.folds=1"), "expected 2 to 4"),
+    ],
+)
+def test_folds_that_cannot_be_are_refused(evalkit_cli, command, tmp_path, override, message):
+    found = evalkit_cli(*command, *override, f"hydra.run.dir={tmp_path}/out")
+    assert found.code == 2, found.err
+    assert message in found.err
     assert not (tmp_path / "out").exists()
