@@ -21,6 +21,7 @@ from evalkit.cache import resolve_cache_dir
 from evalkit.embeddings import EmbeddingCache
 from evalkit.errors import ConfigError, ScoreError
 from evalkit.input_limits import InputLimit
+from evalkit.measured import is_cold, stage
 from evalkit.model_files import model_digest, read_config
 from evalkit.models import (
     loading,
@@ -32,6 +33,7 @@ from evalkit.models import (
 from evalkit.progress import track
 from evalkit.scoring.keys import text_digests
 from evalkit.scoring.vectors import checked_storage
+from evalkit.token_vectors import FreshRows
 from evalkit.types import fingerprint
 
 if TYPE_CHECKING:
@@ -76,6 +78,7 @@ class Encoder(ABC):
         self.name, self.revision, self.dtype = model, revision, dtype
         self.batch_size, self.device = batch_size, device
         self.cache_dir = resolve_cache_dir(cache_dir)
+        self._fresh = FreshRows()  # `cache("query")` of a kind that is asked for places, where cold
 
     @cached_property
     def _folder(self) -> Path:
@@ -100,6 +103,10 @@ class Encoder(ABC):
 
     def places(self, texts: Sequence[str], side: Side) -> np.ndarray:
         """Places in `cache(side)`: int64, shape (len(texts),); texts not there are encoded."""
+        if side == "query" and is_cold():
+            self._fresh.clear()
+            with stage("query_encoding"):
+                return self.encode_missing(texts, text_digests(texts), side)
         return self.encode_missing(texts, text_digests(texts), side)
 
     def encode_missing(
@@ -231,6 +238,12 @@ class TextEncoder(Encoder):
 
     def encode(self, texts: Sequence[str], side: Side) -> np.ndarray:
         """Vectors: float32, shape (len(texts), h), in input order; from the cache where it can."""
+        if side == "query" and is_cold():
+            distinct = list(dict.fromkeys(texts))
+            with stage("query_encoding"):
+                vectors = self._encode(distinct, side)
+            place = {text: i for i, text in enumerate(distinct)}
+            return vectors[[place[text] for text in texts]]
         return self.cache(side).gather(self.places(texts, side))
 
     @cached_property

@@ -93,8 +93,17 @@ class InputLimit:
         tokens by a transformer, such as one of static vectors."""
         if not self._module["type"].endswith("Transformer"):
             return np.zeros(len(texts), dtype=bool)
-        # As the model reads them: lower case first, where its settings say so.
+        return cut(self._tokenizer, self._counter, self._as_read(texts, prompt), self.limit)
+
+    def tokens(self, texts: Sequence[str], prompt: str) -> np.ndarray | None:
+        """Tokens that the model reads of each text behind this prompt, special ones counted, those
+        beyond its longest input not: int64, shape (n,); None where `truncated` cannot tell."""
+        if not self._module["type"].endswith("Transformer"):
+            return None
+        special = int(self._tokenizer.num_special_tokens_to_add(pair=False))
+        return np.minimum(self._counter.lengths(self._as_read(texts, prompt)) + special, self.limit)
+
+    def _as_read(self, texts: Sequence[str], prompt: str) -> list[str]:
+        """The inputs as the model reads them: lower case, where its settings say so."""
         whole = [prompt + text for text in texts]
-        if self._settings.get("do_lower_case"):
-            whole = [text.lower() for text in whole]
-        return cut(self._tokenizer, self._counter, whole, self.limit)
+        return [t.lower() for t in whole] if self._settings.get("do_lower_case") else whole

@@ -20,10 +20,11 @@ import numpy as np
 from evalkit.encoders import Encoder, Side
 from evalkit.errors import ConfigError
 from evalkit.input_limits import cut
+from evalkit.measured import is_cold
 from evalkit.model_files import model_digest, read_config, read_json
 from evalkit.models import loading, quiet_transformers, resolve_device, resolve_dtype
 from evalkit.token_counts import TokenCounter
-from evalkit.token_vectors import RaggedCache, Rows
+from evalkit.token_vectors import FreshRows, RaggedCache, Rows
 from evalkit.types import fingerprint
 
 if TYPE_CHECKING:
@@ -103,8 +104,10 @@ class SparseTextEncoder(Encoder):
             )
         return model
 
-    def cache(self, side: Side) -> RaggedCache:
+    def cache(self, side: Side) -> RaggedCache | FreshRows:
         """Terms and weights on disk of this encoder's queries or docs."""
+        if side == "query" and is_cold():
+            return self._fresh
         if side not in self._caches:
             folder = self.cache_dir / "sparse_vectors" / self.fingerprint / side
             self._caches[side] = RaggedCache(folder, ("terms", "weights"))

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 import uuid
 from collections.abc import Sequence
 from contextlib import suppress
@@ -42,6 +43,46 @@ class Rows(NamedTuple):
     def offsets(self) -> np.ndarray:
         """int64, shape (n + 1,): the entries of text i are offsets[i]:offsets[i+1]."""
         return np.concatenate([[0], np.cumsum(self.lengths)])
+
+
+class FreshRows(threading.local):
+    """As `RaggedCache`, in memory: what an encoder makes of texts that must not be kept.
+
+    Each thread has its own, so that several may be served at a time.
+    """
+
+    def __init__(self) -> None:
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget this thread's texts; places given before mean nothing any more."""
+        self._places: dict[bytes, int] = {}
+        self._rows: list[Rows] = []
+
+    def find(self, digests: np.ndarray) -> np.ndarray:
+        places = [self._places.get(digest.tobytes(), -1) for digest in digests]
+        return np.array(places, dtype=np.int64)
+
+    def lengths(self, places: np.ndarray) -> np.ndarray:
+        return np.array([self._rows[place].lengths[0] for place in places], dtype=np.int64)
+
+    def cut(self, places: np.ndarray) -> np.ndarray:
+        return np.array([self._rows[place].cut[0] for place in places], dtype=bool)
+
+    def gather(self, places: np.ndarray) -> Rows:
+        found = [self._rows[place] for place in places]
+        columns = zip(*(row.columns for row in found), strict=True)
+        return Rows(
+            self.lengths(places), self.cut(places), tuple(np.concatenate(each) for each in columns)
+        )
+
+    def add(self, digests: np.ndarray, values: Rows) -> None:
+        offsets = values.offsets
+        for i, digest in enumerate(digests):
+            own = slice(offsets[i], offsets[i + 1])
+            self._places[digest.tobytes()] = len(self._rows)
+            parts = tuple(column[own] for column in values.columns)
+            self._rows.append(Rows(values.lengths[i : i + 1], values.cut[i : i + 1], parts))
 
 
 class RaggedCache:

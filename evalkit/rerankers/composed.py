@@ -52,6 +52,13 @@ class ComposedReranker:
         parts = self.parts.values()
         return self.fitted or any(getattr(part, "fits_first_stage", False) for part in parts)
 
+    @property
+    def fits_to_queries(self) -> bool:
+        """True if something is fitted while reranking, here or in a part; see Reranker."""
+        parts = self.parts.values()
+        tuned = self.fitted or getattr(self, "tune", None) is not None
+        return tuned or any(getattr(part, "fits_to_queries", False) for part in parts)
+
     def check(self, depth: int) -> None:
         """Raise what is wrong with a part."""
         for part in self.parts.values():

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from evalkit.encoders import Side
+from evalkit.measured import is_cold
 from evalkit.models import resolve_device
 from evalkit.rerankers.candidate_docs import doc_places
 from evalkit.rerankers.pointwise import PointwiseReranker
@@ -122,6 +123,8 @@ class LateInteractionReranker(PointwiseReranker):
     def rerank(self, queries: Sequence[Query], dataset: Dataset, candidates: Run) -> Run:
         """As every pointwise reranker; `details` also says what the docs' vectors take on disk."""
         scored = super().rerank(queries, dataset, candidates)
+        if is_cold():
+            return scored
         places = doc_places(self.encoder, dataset, candidates, self.doc_template)
         if len(places):
             self.details |= self._storage(places)

@@ -54,6 +54,7 @@ class LearningToRank:
     """
 
     depends_on_list = False
+    fits_to_queries = True
 
     def __init__(
         self,

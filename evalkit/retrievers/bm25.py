@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +20,7 @@ from evalkit.analysis import Analyzer
 from evalkit.cache import resolve_cache_dir
 from evalkit.errors import ConfigError
 from evalkit.io import atomic, write_array
+from evalkit.measured import stage
 from evalkit.progress import track
 from evalkit.queries.transform import Part
 from evalkit.retrievers.selection import order_of, top_k
@@ -114,7 +116,8 @@ class BM25Retriever:
         write_array(path / "ids.npy", np.asarray(ids, dtype=np.str_))
         # Written last: an index without it was cut short and is built again.
         with atomic(path / "complete.json") as file:
-            file.write_text(json.dumps({"vocabulary": vocabulary}), encoding="utf-8")
+            about = {"vocabulary": vocabulary, "num_terms": sum(map(len, corpus))}
+            file.write_text(json.dumps(about), encoding="utf-8")
 
     def _load(self, path: Path) -> None:
         import bm25s
@@ -125,18 +128,21 @@ class BM25Retriever:
         self._ids = np.load(path / "ids.npy")
         model.scores["num_docs"] = len(self._ids)
         model.vocab_dict = meta["vocabulary"]
+        # Of all docs, repeats counted; None for an index made before they were.
+        self.num_terms: int | None = meta.get("num_terms")
         model.nonoccurrence_array = None
         self._model: BM25 = model
         self._order = order_of(self._ids)
 
     def retrieve(self, queries: Sequence[Query], k: int) -> Run:
-        found = (
-            self._model.get_scores_from_ids(
-                self._model.get_tokens_ids(self.analyzer.terms(query.text))
-            )
-            for query in queries
-        )
+        found = (self._scores(query.text) for query in queries)
         return self._ranked([query.query_id for query in queries], found, k)
+
+    def _scores(self, text: str) -> np.ndarray:
+        """Of all docs: float32, shape (docs,)."""
+        with stage("query_processing"):
+            numbers = self._model.get_tokens_ids(self.analyzer.terms(text))
+        return self._model.get_scores_from_ids(numbers)
 
     def retrieve_parts(
         self, query_ids: Sequence[str], parts: Sequence[Sequence[Part]], k: int
@@ -172,6 +178,25 @@ class BM25Retriever:
             return 0.0
         indptr = self._model.scores["indptr"]
         return float(indptr[number + 1] - indptr[number]) / len(self._ids)
+
+    def contributions(self, text: str, doc_ids: Sequence[str]) -> dict[str, dict[str, float]]:
+        """doc_id → index term of the query text → what it adds to the doc's score.
+
+        Terms that a doc lacks are left out; one that the query repeats counts as often. Their sum
+        is the score, but for the last bits of float32.
+        """
+        data, indices, indptr = (self._model.scores[part] for part in _PARTS)
+        asked = np.flatnonzero(np.isin(self._ids, np.asarray(doc_ids, dtype=np.str_)))
+        found: dict[str, dict[str, float]] = {doc_id: {} for doc_id in doc_ids}
+        for term, count in Counter(self.analyzer.terms(text)).items():
+            number = self._model.vocab_dict.get(term)
+            if number is None:
+                continue
+            postings = slice(indptr[number], indptr[number + 1])
+            for at in np.flatnonzero(np.isin(indices[postings], asked)).tolist():
+                doc_id = str(self._ids[indices[postings][at]])
+                found[doc_id][term] = count * float(data[postings][at])
+        return found
 
     def _ranked(self, query_ids: Sequence[str], found: Iterable[np.ndarray], k: int) -> Run:
         """The run of each query's scores of all docs: float32, shape (docs,)."""

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 from evalkit.errors import ConfigError
+from evalkit.measured import stage
 from evalkit.queries.transform import Part, QueryTransform, extra, is_plain, joined
 from evalkit.retrievers.composed import ComposedRetriever, described
 from evalkit.retrievers.remembering import inner
@@ -104,7 +105,8 @@ class TransformedRetriever(ComposedRetriever):
         ]
 
     def retrieve(self, queries: Sequence[Query], k: int) -> Run:
-        parts = self.parts(queries)
+        with stage("query_processing"):
+            parts = self.parts(queries)
         root = inner(self.root)
         if isinstance(root, LinearRetriever) and not all(map(is_plain, parts)):
             return root.retrieve_parts([query.query_id for query in queries], parts, k)

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from evalkit.errors import ConfigError, ScoreError
+from evalkit.measured import is_cold
 from evalkit.scoring.ahead import ahead
 from evalkit.scoring.batches import batches
 from evalkit.scoring.forward import Forward, forward_for
@@ -125,7 +126,7 @@ class PairEngine:
 
     def window(self, pairs: Sequence[Pair]) -> Window:
         """The pairs, tokenised."""
-        queries, at_query = self._tokens([query for query, _ in pairs])
+        queries, at_query = self._query_tokens([query for query, _ in pairs])
         docs, at_doc = self._tokens([doc for _, doc in pairs])
         kept = self._kept(queries.lengths[at_query], docs.lengths[at_doc])
         lengths = kept[0] + kept[1] + self.template.added
@@ -141,6 +142,13 @@ class PairEngine:
         distinct, at = _distinct(texts)
         with self._lock:  # the next window is tokenised in a thread
             return self._cache.gather(self._cache.places(distinct)), at
+
+    def _query_tokens(self, texts: Sequence[str]) -> tuple[Tokens, np.ndarray]:
+        if not is_cold():
+            return self._tokens(texts)
+        distinct, at = _distinct(texts)
+        with self._lock:
+            return self._cache.fresh(distinct), at
 
     @cached_property
     def _loaded(self) -> Loaded:

@@ -82,6 +82,14 @@ class TokenCache:
             flat[np.repeat(offsets[mine], lengths[mine]) + within] = self._flats[part][source]
         return Tokens(flat, offsets)
 
+    def fresh(self, texts: Sequence[str]) -> Tokens:
+        """The tokens of a few texts, made anew and not kept."""
+        encode = self._tokenizer.backend_tokenizer.encode_batch_fast
+        rows = [found.ids for found in encode(list(texts), add_special_tokens=False)]
+        offsets = np.concatenate([[0], np.cumsum([len(row) for row in rows])]).astype(np.int64)
+        flat = np.fromiter(chain.from_iterable(rows), np.int32, count=int(offsets[-1]))
+        return Tokens(flat, offsets)
+
     def _tokenised(self, texts: list[str]) -> Tokens:
         encode = self._tokenizer.backend_tokenizer.encode_batch_fast
         # In threads of our own: the library's are switched off, since they do not survive a fork.

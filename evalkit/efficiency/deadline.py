@@ -1,0 +1,136 @@
+"""Quality under a deadline: a query that takes longer gets a fallback's ranking.
+
+The latency of a query and what its ranking is worth belong together (long queries may be the ones
+that a reranker helps), so both are joined query by query; no independence is assumed. A query that
+was measured r times degrades in the share of its repeats that were late.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from evalkit.errors import DataError
+from evalkit.measures.bootstrap import LEVEL, RESAMPLES, bootstrap_intervals
+from evalkit.types import IntervalMethod
+
+Interval = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Measured latencies of one system: query positions int64 and milliseconds float64, (n,) each.
+
+    A query is measured once or several times; those never measured have no part in what follows.
+    """
+
+    rows: np.ndarray
+    ms: np.ndarray
+
+    def late_share(self, deadline_ms: float) -> tuple[np.ndarray, np.ndarray]:
+        """The measured queries' positions, ascending, and each one's share of late repeats."""
+        rows, inverse = np.unique(self.rows, return_inverse=True)
+        late = np.bincount(inverse, weights=self.ms > deadline_ms, minlength=len(rows))
+        return rows, late / np.bincount(inverse, minlength=len(rows))
+
+
+@dataclass(frozen=True)
+class UnderDeadline:
+    """What users of a system with a deadline get, over the queries whose latency was measured.
+
+    quality: the expected value of the measure, between that of the fallback for all queries and
+    without_deadline for all. degraded: the share of queries answered by the fallback. Intervals are
+    bootstraps over queries, (nan, nan) for fewer than two.
+    """
+
+    deadline_ms: float
+    quality: float
+    quality_interval: Interval
+    degraded: float
+    degraded_interval: Interval
+    without_deadline: float
+    fallback: float
+    num_queries: int
+    num_samples: int
+
+
+def under_deadline(
+    values: np.ndarray,
+    fallback: np.ndarray,
+    samples: Samples,
+    deadline_ms: float,
+    cached_share: float = 0.0,
+    resamples: int = RESAMPLES,
+    level: float = LEVEL,
+    seed: int = 0,
+    method: IntervalMethod = "percentile",
+) -> UnderDeadline:
+    """The expected quality of a system with a deadline.
+
+    values, fallback: the measure of each query's ranking and of what replaces it, float64, shape
+    (Q,). cached_share: the share of late queries whose own result is in a cache, and so served all
+    the same. Raises DataError where no latency was measured.
+    """
+    if not len(samples.rows):
+        raise DataError("no latency was measured; run again with latency=on")
+    rows, late = samples.late_share(deadline_ms)
+    late = late * (1.0 - cached_share)
+    expected = (1.0 - late) * values[rows] + late * fallback[rows]
+    columns = np.stack([expected, late], axis=1)
+    bounds = bootstrap_intervals(columns, resamples, level, seed, method)
+    (low, high), (least, most) = bounds.tolist()
+    return UnderDeadline(
+        deadline_ms=deadline_ms,
+        quality=float(expected.mean()),
+        quality_interval=(low, high),
+        degraded=float(late.mean()),
+        degraded_interval=(least, most),
+        without_deadline=float(values[rows].mean()),
+        fallback=float(fallback[rows].mean()),
+        num_queries=len(rows),
+        num_samples=len(samples.rows),
+    )
+
+
+@dataclass(frozen=True)
+class LargestK:
+    """measured: the largest K of those measured whose p95 meets the target; None: not even the
+    smallest. surely: the largest whose interval's upper end does too. between: the largest K on
+    straight lines between the measured ones: an interpolation, not a measurement."""
+
+    target_ms: float
+    measured: int | None
+    surely: int | None
+    between: int | None
+
+
+def largest_k(
+    p95_ms: Mapping[int, float], target_ms: float, upper_ms: Mapping[int, float] | None = None
+) -> LargestK:
+    """The largest K that meets a p95 target; upper_ms: the upper ends of the p95s' intervals.
+
+    A K counts only if every smaller one that was measured meets the target too: a single lucky K
+    above one that misses it is noise.
+    """
+    ks = sorted(p95_ms)
+    measured = _last_within([p95_ms[k] for k in ks], ks, target_ms)
+    uppers = upper_ms or {}
+    known = [k for k in ks if k in uppers]
+    surely = _last_within([uppers[k] for k in known], known, target_ms)
+    between = measured
+    if measured is not None and measured != ks[-1]:
+        above = ks[ks.index(measured) + 1]
+        slope = (p95_ms[above] - p95_ms[measured]) / (above - measured)
+        between = measured + int((target_ms - p95_ms[measured]) / slope)
+    return LargestK(target_ms, measured, surely, between)
+
+
+def _last_within(values: Sequence[float], ks: Sequence[int], target: float) -> int | None:
+    found = None
+    for k, value in zip(ks, values, strict=True):
+        if value > target:
+            return found
+        found = k
+    return found

@@ -1,0 +1,130 @@
+"""results.efficiency["pareto"]: quality against what is spent; the knees of curves over K."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from evalkit.efficiency.knee import knee
+from evalkit.efficiency.latencies import interval_of, mean_ms
+from evalkit.efficiency.pareto import standings
+from evalkit.results import NO_RERANKER, Results, SystemResult
+
+Interval = tuple[float, float] | None
+
+
+class Axis(NamedTuple):
+    """Something that is spent. of: run name → (amount, interval), None where it is not known;
+    an interval of None is exact."""
+
+    name: str
+    unit: str
+    of: Callable[[str], tuple[float, Interval] | None]
+
+
+def axes_of(efficiency: Mapping[str, Any]) -> list[Axis]:
+    """What is known to be spent: latency (the mean of the whole), money, energy."""
+
+    def latency(system: str) -> tuple[float, Interval] | None:
+        mean = mean_ms(efficiency, system)
+        return None if mean is None else (mean, interval_of(efficiency, system, "mean_ms"))
+
+    axes = [Axis("latency", "ms a query, the mean", latency)] if "latency" in efficiency else []
+    for name, unit, amounts in (
+        ("cost", "USD a 1,000 queries", usd_per_1k(efficiency)),
+        ("energy", "joules a query", joules(efficiency)),
+    ):
+        if amounts:
+            axes.append(Axis(name, unit, lambda s, known=amounts: _exactly(known, s)))  # type: ignore[misc]
+    return axes
+
+
+def _exactly(known: Mapping[str, float], system: str) -> tuple[float, Interval] | None:
+    return (known[system], None) if system in known else None
+
+
+def usd_per_1k(efficiency: Mapping[str, Any]) -> dict[str, float]:
+    """Run name → dollars a thousand queries, of those whose cost is known."""
+    systems = (efficiency.get("cost") or {}).get("systems", [])
+    return {s["system"]: s["usd_per_1k"] for s in systems if s["usd_per_1k"] is not None}
+
+
+def joules(efficiency: Mapping[str, Any]) -> dict[str, float]:
+    """Run name → joules a query, of those that were measured."""
+    energy = efficiency.get("energy") or {}
+    systems = energy.get("systems") or []
+    found = {s["system"]: s.get("joules_per_query") for s in systems if "system" in s}
+    return {system: float(amount) for system, amount in found.items() if amount is not None}
+
+
+def pareto_section(results: Results, efficiency: Mapping[str, Any]) -> dict[str, Any]:
+    """Plain JSON data, by the primary measure: each axis with its systems' places; the knees."""
+    measure = results.measure_names[0]
+    axes = [_front(results, axis, measure) for axis in axes_of(efficiency)]
+    return {
+        "measure": measure,
+        "level": results.level,
+        "axes": [front for front in axes if front["systems"]],
+        "knees": knees(results, measure),
+    }
+
+
+def _front(results: Results, axis: Axis, measure: str) -> dict[str, Any]:
+    known = [(s, found) for s in results.uncut if (found := axis.of(s.run_name)) is not None]
+    systems = [system for system, _ in known]
+    front: dict[str, Any] = {"axis": axis.name, "unit": axis.unit, "systems": []}
+    if not systems:
+        return front
+    spent = np.array([amount for _, (amount, _) in known])
+    bounds = np.array([given or (amount, amount) for _, (amount, given) in known])
+    quality = np.stack([system.values[measure] for system in systems], axis=1)
+    settings = (results.resamples, results.level, results.seed, results.interval_method)
+    for system, amount, place in zip(
+        systems, spent, standings(quality, spent, bounds, *settings), strict=True
+    ):
+        front["systems"].append(
+            {
+                "system": system.run_name,
+                "quality": float(system.measures[measure]),
+                "spent": float(amount),
+                "dominated": place.dominated,
+                "by": None if place.by is None else systems[place.by].run_name,
+                "beyond_interval": place.beyond,
+            }
+        )
+    return front
+
+
+def knees(results: Results, measure: str) -> list[dict[str, Any]]:
+    """The knee of each retriever and reranker, the first stage as K = 0 where it was measured."""
+    curves: dict[tuple[str, str], dict[int, SystemResult]] = {}
+    first = {s.retriever: s for s in results.uncut if s.reranker == NO_RERANKER}
+    for system in results.uncut:
+        if system.k is not None:
+            curve = curves.setdefault((system.retriever, system.reranker), {})
+            curve[system.k] = system
+    settings = (results.resamples, results.level, results.seed, results.interval_method)
+    found = []
+    for (retriever, reranker), curve in curves.items():
+        whole = ({0: first[retriever]} if retriever in first else {}) | curve
+        values = {k: system.values[measure] for k, system in whole.items()}
+        point = knee(values, *settings)
+        found.append(
+            {
+                "retriever": retriever,
+                "reranker": reranker,
+                "k": point.k,
+                "ks": list(point.ks),
+                "gains": [
+                    {"k": g.k, "larger_k": g.larger, "gain": g.mean, "ci": _numbers(g.interval)}
+                    for g in point.gains
+                ],
+            }
+        )
+    return found
+
+
+def _numbers(interval: Sequence[float]) -> list[float | None]:
+    return [None if np.isnan(end) else float(end) for end in interval]

@@ -1,0 +1,122 @@
+"""What is said about measured latency beside its figures, so that nobody misreads them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from evalkit.report.layout import MISSING, percent, printable
+from evalkit.report.names import synthetic_note
+from evalkit.results import Results
+
+# What latency is told in columns of its own.
+PERCENTILES = {"p50_ms": "p50", "p95_ms": "p95", "p99_ms": "p99"}
+# Repeats of one query that vary more than this say that the machine was busy with other things.
+_NOISY = 0.25
+
+
+def about(results: Results) -> str:
+    protocol = results.efficiency["latency"]["protocol"]
+    repeats = protocol["repeats"]
+    device = results.manifest.get("device")
+    mark = synthetic_note(results.dataset)
+    return " ".join(
+        [
+            f"{printable(results.dataset.dataset_id)}: {protocol['queries']:,} of "
+            f"{protocol['queries_of_dataset']:,} queries, one at a time, {repeats} "
+            f"{'time' if repeats == 1 else 'times'} each"
+            + (f", on {printable(str(device))}." if device else "."),
+            *([mark] if mark else []),
+        ]
+    )
+
+
+def notes(results: Results) -> tuple[str, ...]:
+    """What a reader must know so as not to misread the times."""
+    section = results.efficiency["latency"]
+    protocol, systems = section["protocol"], section["systems"]
+    known = any(s["stages"]["total"]["ci"]["p50_ms"][0] is not None for s in systems)
+    said = [
+        f"In brackets: {percent(protocol['ci_level'])} bootstrap intervals over queries."
+        if known
+        else f"{protocol['queries']} queries are too few for intervals, and so for ranks; ask more "
+        "(latency.queries, latency.budget_s).",
+        "Nothing kept of a query is used: scores, rankings and query vectors are computed anew; "
+        "doc vectors and tokens are at hand.",
+    ]
+    apart = [s for s in systems if s["not_distinguishable_from"]]
+    if apart and known:
+        said.append(
+            f"Rank by p50, 1 the fastest; a range where intervals overlap: {len(apart)} of "
+            f"{len(systems)} systems cannot be told from every other one and have no single rank."
+        )
+    lacking = {p for s in systems for p in s["stages"]["total"]["unsupported"]}
+    if lacking:
+        samples = min(s["stages"]["total"]["samples"] for s in systems)
+        named = ", ".join(key.removesuffix("_ms") for key in sorted(lacking))
+        said.append(
+            f"{named}: {samples} times are too few to support it; ask more queries "
+            "(latency.queries, latency.budget_s)."
+        )
+    noisy = [s for s in systems if (s["stages"]["total"]["repeat_cv"] or 0) > _NOISY]
+    if noisy:
+        worst = max(noisy, key=lambda s: s["stages"]["total"]["repeat_cv"])
+        said.append(
+            f"Noisy: the same query's times vary by more than {percent(_NOISY)} for "
+            f"{len(noisy)} of {len(systems)} systems (most: {printable(worst['system'])}, "
+            f"{100 * worst['stages']['total']['repeat_cv']:.0f} %); measure on an idle machine."
+        )
+    said += _busy(protocol)
+    if protocol["queries"] < protocol["queries_wanted"]:
+        said.append(
+            f"{protocol['queries']} queries in place of {protocol['queries_wanted']}, to keep to "
+            f"{protocol['budget_s']:g} seconds (latency.budget_s)."
+        )
+    skipped = protocol["skipped"]
+    said += [f"{printable(s['system'])} is not measured: {printable(s['reason'])}" for s in skipped]
+    return tuple(said)
+
+
+def _busy(protocol: Mapping[str, Any]) -> list[str]:
+    """A note where more wanted to run than the cores that this process may use."""
+    threads = protocol["threads"]
+    cores = threads["cores_usable"] or threads["cores"]
+    loads = [load[0] for load in protocol["load_average"].values() if load is not None]
+    if not loads or not cores or max(loads) <= cores:
+        return []
+    return [
+        f"The machine was busy: load average {max(loads):.1f} on {cores} "
+        f"{'core' if cores == 1 else 'cores'}, this run's own threads among it; times are longer "
+        "than on an idle machine."
+    ]
+
+
+def notes_of_models(models: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    """What a timing model can and cannot say."""
+    sizes = [prediction["k"] for prediction in models[0]["predictions"]]
+    outside = [k for k in sizes if any(_outside(model, k) for model in models)]
+    said = [
+        "a: what an answer takes whatever K is; b: what each further document adds.",
+        *(
+            [
+                f"Predicted, not measured; K={', '.join(map(str, outside))} lies outside of the K "
+                "that were measured, where the line need not hold."
+            ]
+            if outside
+            else []
+        ),
+    ]
+    lowest = [model["ci"]["b_ms"][0] for model in models]
+    flat = [low for low in lowest if low is not None and low <= 0]
+    if flat:
+        said.append(
+            f"b's interval includes 0 for {len(flat)} of {len(models)} models: no growth with K "
+            "can be told from noise, and the prediction is no more than its interval."
+        )
+    if any(model["r2"] is None for model in models):
+        said.append(f"R², residual {MISSING}: a line meets any two points; measure a third K.")
+    return tuple(said)
+
+
+def _outside(model: Mapping[str, Any], k: int) -> bool:
+    return any(each["k"] == k and each["extrapolated"] for each in model["predictions"])

@@ -1,0 +1,149 @@
+"""A recommendation on planted results: ties go to the cheaper, and it says what it lacks."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from evalkit.efficiency.fronts import pareto_section
+from evalkit.efficiency.recommend import Budget, as_json, recommend
+from evalkit.errors import ConfigError
+from evalkit.io import write_json
+from evalkit.report.recommend import evidence_table, in_words
+from evalkit.results import Results, SystemResult
+from evalkit.types import DatasetInfo
+
+MEASURE = "nDCG@10"
+# name → mean quality, mean ms, p95 ms, USD a thousand; b and c are the same but for noise.
+PLANTED = {
+    ("bm25", "none", None): (0.40, 1.0, 2.0, 0.001),
+    ("bm25", "light", 50): (0.60, 30.0, 40.0, 0.05),
+    ("bm25", "heavy", 50): (0.602, 60.0, 90.0, 0.30),
+    ("bm25", "llm", 50): (0.70, 900.0, 1500.0, 9.0),
+}
+
+
+def planted(latency=True, cost=True, queries=200):
+    generator = np.random.default_rng(1)
+    common = generator.normal(0, 0.2, queries)
+    systems, times, priced = [], [], []
+    for (retriever, reranker, k), (mean, ms, p95, usd) in PLANTED.items():
+        noise = generator.normal(0, 0.05, queries)
+        values = mean + common - common.mean() + noise - noise.mean()
+        one = SystemResult(
+            retriever, reranker, k, None, {MEASURE: values}, {MEASURE: mean}, {MEASURE: (0, 1)}
+        )
+        systems.append(one)
+        stage = {
+            "mean_ms": ms, "p50_ms": ms, "p90_ms": p95, "p95_ms": p95, "p99_ms": p95,
+            "unsupported": ["p99_ms"],
+            "ci": {"mean_ms": [0.9 * ms, 1.1 * ms], "p95_ms": [p95 - 5, p95 + 15]},
+        }  # fmt: skip
+        times.append({"system": one.run_name, "stages": {"total": stage}})
+        priced.append({"system": one.run_name, "usd_per_1k": usd})
+    info = DatasetInfo("planted", "d", 10, queries, 3, 1, False)
+    efficiency = {"latency": {"systems": times}} if latency else {}
+    efficiency |= {"cost": {"systems": priced}} if cost else {}
+    ids = [f"q{i}" for i in range(queries)]
+    return Results(info, ids, [MEASURE], systems, {}, {}, resamples=1000, efficiency=efficiency)
+
+
+def test_the_best_system_that_fits():
+    found = recommend(planted(), Budget(p95_ms=2000, usd_per_1k=10), MEASURE)
+    assert found.choice is found.best
+    assert found.choice.name == "bm25+llm+k50"
+    assert found.runner_up.name == "bm25+heavy+k50"
+    assert found.difference.shows
+    assert found.difference.mean == pytest.approx(0.098)
+
+
+def test_a_tie_goes_to_the_cheaper_and_is_said():
+    found = recommend(planted(), Budget(usd_per_1k=0.5), MEASURE)
+    assert (found.choice.name, found.best.name) == ("bm25+light+k50", "bm25+heavy+k50")
+    assert [c.name for c in found.alike] == ["bm25+heavy+k50", "bm25+light+k50"]
+    assert not found.to_best.shows
+    low, high = found.to_best.interval
+    assert low < -0.002 < high
+    assert found.runner_up.name == "bm25+heavy+k50"
+    words = " ".join(in_words(found, 0.95))
+    assert "not distinguishable" in words
+    assert "cheaper or faster" in words
+
+
+def test_what_does_not_fit_is_ruled_out_with_the_reason():
+    found = recommend(planted(), Budget(p95_ms=50, usd_per_1k=0.1), MEASURE)
+    why = {c.name: c.ruled_out for c in found.ruled_out}
+    assert why == {
+        "bm25+heavy+k50": "p95_ms 90 > 50, usd_per_1k 0.3 > 0.1",
+        "bm25+llm+k50": "p95_ms 1500 > 50, usd_per_1k 9 > 0.1",
+    }
+    verdicts = [row[-1].text for row in evidence_table(found).rows]
+    assert verdicts[0] == "choice"
+    assert verdicts[-1].startswith("ruled out: p95_ms 1500")
+
+
+def test_a_budget_that_only_the_estimate_meets_is_said():
+    found = recommend(planted(), Budget(p95_ms=45), MEASURE)
+    assert found.choice.name == "bm25+light+k50"
+    assert list(found.barely) == ["p95_ms"]
+    assert any("upper end" in line for line in in_words(found, 0.95))
+    assert not recommend(planted(), Budget(p95_ms=60), MEASURE).barely
+
+
+def test_a_percentile_of_too_few_times_is_said():
+    found = recommend(planted(), Budget(p99_ms=45), MEASURE)
+    assert list(found.unsupported) == ["p99_ms"]
+    assert any("too few times" in line for line in in_words(found, 0.95))
+
+
+def test_without_a_runner_up():
+    found = recommend(planted(), Budget(max_k=10, p95_ms=50), MEASURE)
+    assert found.choice.name == "bm25"
+    assert found.runner_up is None
+    assert any("Runner-up: none" in line for line in in_words(found, 0.95))
+
+
+def test_numbers_that_the_output_lacks_name_the_run_to_make():
+    with pytest.raises(ConfigError, match="make the run with latency=on"):
+        recommend(planted(latency=False), Budget(p95_ms=50), MEASURE)
+    with pytest.raises(ConfigError, match="cost=list_prices"):
+        recommend(planted(cost=False), Budget(usd_per_1k=1), MEASURE)
+    with pytest.raises(ConfigError, match="energy"):
+        recommend(planted(), Budget(joules_per_query=1), MEASURE)
+    with pytest.raises(ConfigError, match=r"no system .* fits the budget \(bm25: p95_ms 2 > 1"):
+        recommend(planted(), Budget(p95_ms=1), MEASURE)
+    with pytest.raises(ConfigError, match="no budget"):
+        Budget()
+    with pytest.raises(ConfigError, match=r"budget\.p95_ms=-1"):
+        Budget(p95_ms=-1)
+
+
+def test_one_system_without_a_price_is_ruled_out_not_taken_as_free():
+    results = planted()
+    results.efficiency["cost"]["systems"][0]["usd_per_1k"] = None
+    found = recommend(results, Budget(usd_per_1k=0.5), MEASURE)
+    assert next(c.ruled_out for c in found.ruled_out) == "usd_per_1k is not known"
+
+
+def test_the_json_is_plain(tmp_path):
+    write_json(tmp_path / "r.json", as_json(recommend(planted(), Budget(usd_per_1k=0.5), MEASURE)))
+    alone = planted(queries=1)
+    write_json(tmp_path / "s.json", as_json(recommend(alone, Budget(usd_per_1k=0.5), MEASURE)))
+
+
+def test_the_fronts_of_planted_results(tmp_path):
+    results = planted()
+    section = pareto_section(results, results.efficiency)
+    write_json(tmp_path / "p.json", section)
+    latency, cost = section["axes"]
+    assert [s["dominated"] for s in latency["systems"]] == [False] * 4
+    worse = replace(results.systems[3], measures={MEASURE: 0.5})
+    worse = replace(worse, values={MEASURE: worse.values[MEASURE] - 0.2})
+    results = replace(results, systems=[*results.systems[:3], worse])
+    last = pareto_section(results, results.efficiency)["axes"][1]["systems"][3]
+    assert (cost["axis"], last["by"]) == ("cost", "bm25+heavy+k50")
+    assert last["dominated"]
+    assert last["beyond_interval"]
+    assert [(c["reranker"], c["k"]) for c in section["knees"]] == [
+        ("light", None), ("heavy", None), ("llm", None),
+    ]  # fmt: skip
