@@ -1,1 +1,1 @@
-"""How sure one can be that systems differ: paired tests, corrections, effect sizes, power."""
+"""Is a difference between systems more than chance? Tests, corrections, effect sizes, power."""

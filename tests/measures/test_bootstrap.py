@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from evalkit.measures import bootstrap
+from evalkit.measures import MeasureSet, bootstrap, parse_measures
 from evalkit.measures.bootstrap import bootstrap_intervals
+from evalkit.run import Run
+from evalkit.types import Qrel
 
 
 def skewed(queries: int, columns: int = 1, seed: int = 0) -> np.ndarray:
@@ -63,15 +65,56 @@ def test_no_spread_is_a_point():
     np.testing.assert_allclose(bootstrap_intervals(np.full((5, 1), 0.25)), [[0.25, 0.25]])
 
 
-def test_covers_the_true_mean_about_as_often_as_it_says():
+@pytest.fixture(scope="module")
+def all_queries() -> dict[str, np.ndarray]:
+    """Measure → its values on a generated run: all the queries that there are, hard and easy."""
     generator = np.random.default_rng(3)
-    trials = 300
-    samples = generator.beta(0.6, 0.8, (100, trials))
-    low, high = bootstrap_intervals(samples, resamples=1000).T
-    true_mean = 0.6 / 1.4
-    covered = float(np.mean((low <= true_mean) & (high >= true_mean)))
-    # 300 trials at .95 have a standard error of .013.
-    assert 0.91 <= covered <= 0.99
+    qrels: list[Qrel] = []
+    ranking: dict[str, dict[str, float]] = {}
+    for i, hardness in enumerate(generator.normal(1.0, 1.5, 4000)):
+        query = f"q{i}"
+        docs = [f"d{j}" for j in range(12)]
+        relevant = docs[: generator.integers(1, 4)]
+        noise = generator.normal(0, 1, len(docs))
+        scores = [x - hardness * (doc not in relevant) for x, doc in zip(noise, docs, strict=True)]
+        ranking[query] = dict(zip(docs, scores, strict=True))
+        qrels += [Qrel(query, doc, int(generator.integers(1, 4))) for doc in relevant]
+    measures = MeasureSet(parse_measures(["nDCG@10", "RR@10", "P@1"]), qrels, None)
+    return measures.at_depths(Run.from_dict(ranking), [None])[0]
+
+
+@pytest.mark.parametrize("measure", ["nDCG@10", "RR@10", "P@1"])
+@pytest.mark.parametrize("queries", [50, 100, 300])
+def test_covers_the_truth_of_generated_runs_as_often_as_it_says(all_queries, measure, queries):
+    values = all_queries[measure]
+    trials = 4000  # a standard error of .0034 at .95
+    drawn = np.random.default_rng(queries).choice(values, (queries, trials))
+    low, high = bootstrap_intervals(drawn, resamples=1000).T
+    truth = values.mean()
+    covered = float(np.mean((low <= truth) & (truth <= high)))
+    assert covered == pytest.approx(0.95, abs=0.015)
+
+
+def test_expanded_intervals_are_quantiles_as_far_out_as_students_t():
+    values = skewed(8)
+    plain = bootstrap_intervals(values, 5000, method="percentile")[0]
+    expanded = bootstrap_intervals(values, 5000, method="expanded")[0]
+    t = scipy.stats.t.ppf(0.975, 7)
+    level = 1 - 2 * scipy.stats.norm.cdf(-np.sqrt(8 / 7) * t)
+    np.testing.assert_allclose(expanded, bootstrap_intervals(values, 5000, level)[0], rtol=1e-9)
+    assert expanded[0] < plain[0] < plain[1] < expanded[1]
+
+
+@pytest.mark.parametrize("queries", [10, 20])
+def test_with_few_queries_expanded_intervals_cover_where_plain_ones_do_not(all_queries, queries):
+    values = all_queries["nDCG@10"]
+    drawn = np.random.default_rng(queries).choice(values, (queries, 4000))
+    covered = {}
+    for method in ("percentile", "expanded"):
+        low, high = bootstrap_intervals(drawn, resamples=1000, method=method).T
+        covered[method] = float(np.mean((low <= values.mean()) & (values.mean() <= high)))
+    assert covered["percentile"] < 0.94
+    assert covered["expanded"] == pytest.approx(0.95, abs=0.015)
 
 
 @pytest.mark.parametrize("resamples", [3, 500, 1201])
