@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable
-from functools import cached_property, lru_cache
+from collections.abc import Callable, Iterable
+from functools import cached_property, lru_cache, partial
+from typing import NamedTuple
 
 from evalkit.errors import ConfigError
 from evalkit.types import fingerprint
@@ -34,6 +35,14 @@ def detect_language(text: str) -> str:
     letters = max(sum(map(str.isalpha, text)), han)
     chinese = han > 0 and han / letters >= _HAN_SHARE and not _KANA_OR_HANGUL.search(text)
     return "zh" if chinese else "en"
+
+
+class LocatedTerm(NamedTuple):
+    """An index term and what it was made of: text[start:end]."""
+
+    term: str
+    start: int
+    end: int
 
 
 class Analyzer:
@@ -88,6 +97,14 @@ class Analyzer:
         jieba.setLogLevel(logging.WARNING)
         return jieba.lcut_for_search
 
+    @cached_property
+    def _segments(self) -> Callable[[str], Iterable[tuple[str, int, int]]]:
+        """What `_segment` gives, each word with its start and end."""
+        import jieba
+
+        jieba.setLogLevel(logging.WARNING)
+        return partial(jieba.tokenize, mode="search")
+
     def terms(self, text: str) -> list[str]:
         """The index terms of a text, in order, repeats kept."""
         language = detect_language(text) if self.language == "auto" else self.language
@@ -105,3 +122,31 @@ class Analyzer:
             else:
                 terms.extend(self._english(word))
         return terms
+
+    def located(self, text: str) -> list[LocatedTerm]:
+        """What `terms` gives, each term with its place in the text; the parts of a Chinese compound
+        lie inside it."""
+        language = detect_language(text) if self.language == "auto" else self.language
+        find = self._located_chinese if language == "zh" else self._located_english
+        # Lower case may be longer: İ becomes two characters.
+        places = [at for at, char in enumerate(text) for _ in char.lower()]
+        return [
+            LocatedTerm(found.term, places[found.start], places[found.end - 1] + 1)
+            for found in find(text.lower())
+        ]
+
+    def _located_english(self, text: str, offset: int = 0) -> list[LocatedTerm]:
+        return [
+            LocatedTerm(self._stem(found[0]), offset + found.start(), offset + found.end())
+            for found in _WORD.finditer(text)
+            if found[0] not in self._stop
+        ]
+
+    def _located_chinese(self, text: str) -> list[LocatedTerm]:
+        located: list[LocatedTerm] = []
+        for word, start, end in self._segments(text):
+            if not _HAN.search(word):
+                located.extend(self._located_english(word, start))
+            elif word not in self._stop:
+                located.append(LocatedTerm(word, start, end))
+        return located

@@ -5,6 +5,8 @@ from __future__ import annotations
 import bm25s
 import pytest
 import Stemmer
+from hypothesis import given
+from hypothesis import strategies as st
 
 from evalkit import analysis
 from evalkit.analysis import Analyzer, detect_language
@@ -123,3 +125,30 @@ def test_the_fingerprint_follows_settings_rules_and_libraries(monkeypatch):
 
 def test_han_characters_that_python_does_not_know_are_chinese():
     assert detect_language("\U0002ebf0") in ("en", "zh")  # newer than some Unicode tables
+
+
+@pytest.mark.parametrize(
+    "text", [*ENGLISH, CHINESE, "用 Redis 做缓存，请求会 falling back", "İstanbul RUNS"]
+)
+def test_located_terms_are_the_terms_and_stand_where_they_say(text):
+    located = Analyzer().located(text)
+    assert [found.term for found in located] == Analyzer().terms(text)
+    for found in located:
+        # A term of Chinese, or before its stem, is what the text has there.
+        assert text[found.start : found.end].lower()[:2] == found.term[:2]
+
+
+def test_located_by_hand():
+    found = Analyzer().located("The cats RUNNING, cats")
+    assert found == [("cat", 4, 8), ("run", 9, 16), ("cat", 18, 22)]
+    parts = {term: (start, end) for term, start, end in Analyzer().located("在清华大学读书")}
+    assert parts["清华"] == (1, 3)
+    assert parts["清华大学"] == (1, 5)
+
+
+@given(st.text(alphabet="aİßΣ的 北京大学 running. 9_key失效", max_size=40))
+def test_located_and_terms_never_part(text):
+    analyzer = Analyzer()
+    located = analyzer.located(text)
+    assert [found.term for found in located] == analyzer.terms(text)
+    assert all(0 <= start < end <= len(text) for _, start, end in located)
