@@ -11,6 +11,7 @@ from evalkit.measures.bootstrap import bootstrap_intervals
 from evalkit.report.layout import DIGITS
 from evalkit.report.names import is_lower_better
 from evalkit.results import NO_RERANKER, Results, SystemResult
+from evalkit.types import IntervalMethod
 
 # Two means over the same values may differ in their last bits.
 _EQUAL = 1e-9
@@ -27,6 +28,7 @@ class Comparison:
     level: float = 0.95
     resamples: int = 10_000
     seed: int = 0
+    method: IntervalMethod = "percentile"
 
     @property
     def mean(self) -> float:
@@ -36,7 +38,8 @@ class Comparison:
     def interval(self) -> tuple[float, float] | None:
         """Paired bootstrap interval of the mean difference, None for a single query."""
         column = self.differences[:, None]
-        low, high = bootstrap_intervals(column, self.resamples, self.level, self.seed)[0]
+        settings = (self.resamples, self.level, self.seed, self.method)
+        low, high = bootstrap_intervals(column, *settings)[0]
         return None if np.isnan(low) else (float(low), float(high))
 
     @property
@@ -56,7 +59,7 @@ class Comparison:
 def compare(results: Results, system: SystemResult, base: SystemResult, measure: str) -> Comparison:
     """`system` against `base`, both of these results, whose bootstrap settings the interval has."""
     differences = system.values[measure] - base.values[measure]
-    settings = (results.level, results.resamples, results.seed)
+    settings = (results.level, results.resamples, results.seed, results.interval_method)
     return Comparison(system, base, measure, differences, *settings)
 
 

@@ -1,4 +1,4 @@
-"""How every plot looks: size, fonts, colours, legend, and the way to PNG bytes.
+"""How every plot looks: size, fonts, colours, legend, and the way to PNG and SVG bytes.
 
 Drawn on Figure objects, so that no window or global state of pyplot is touched. Colours are Okabe
 and Ito's (jfly.uni-koeln.de/color), told apart by most colour-blind readers; markers and line
@@ -9,40 +9,34 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from evalkit.report.cells import interval
 from evalkit.report.compare import reranked
+from evalkit.report.fonts import fonts
 from evalkit.report.layout import percent, printable, width
 from evalkit.report.names import display_name, synthetic_note
-from evalkit.report.table import interval
 from evalkit.results import NO_RERANKER, Results
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
-WIDTH_IN = 3.4
-DPI = 200
+WIDTH_IN = 3.4  # a column of a paper
+DPI = 300  # what printers of papers ask for
 FONT_PT = 8
+SMALL_PT = 6.5  # inside panels and cells; at least the 6 points that stay legible on paper
 LINE_IN = 0.15
+LOG_FROM = 20.0  # ratio of values; a linear axis would press some into its first twentieth
 Pipeline = tuple[str, str]
 Styles = dict[Pipeline, dict[str, Any]]
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
-_LONE_FIRST_STAGE = "#555555"
-_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*")
-_CJK_FONTS = (
-    "Noto Sans CJK SC",
-    "Noto Sans CJK JP",
-    "Source Han Sans SC",
-    "WenQuanYi Micro Hei",
-    "WenQuanYi Zen Hei",
-    "Microsoft YaHei",
-    "PingFang SC",
-    "Hiragino Sans GB",
-    "Arial Unicode MS",
-)
+GREY = "#555555"
+FAINT = "#CFCFCF"
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*")
 _LOOK = {
     "font.size": FONT_PT,
     "axes.labelsize": FONT_PT,
@@ -58,19 +52,30 @@ _LOOK = {
     "axes.axisbelow": True,
     "lines.linewidth": 1.4,
     "lines.markersize": 4,
+    # Letters as outlines: Chinese names look the same where no font has them.
+    "svg.fonttype": "path",
+    "svg.hashsalt": "evalkit",
 }
+
+
+class Picture(NamedTuple):
+    """A plot in both formats: PNG for pages, SVG for print."""
+
+    png: bytes
+    svg: bytes
+
+
+def interval_words(results: Results, measure: str, shown_as: str) -> str:
+    """A line for the title, such as "bands: 95 % bootstrap intervals"; "" without intervals."""
+    known = any(interval(s, measure) for s in results.systems)
+    return f"{shown_as}: {percent(results.level)} bootstrap intervals" if known else ""
 
 
 @contextmanager
 def drawing(
-    results: Results, measure: str, intervals: str, height: float = 2.3
+    results: Results, measure: str, line: str, height: float = 2.3
 ) -> Iterator[tuple[Figure, Axes]]:
-    """An empty plot of a measure.
-
-    intervals: what shows the intervals ("bands"), for the title. height: inches, without legend.
-    """
-    known = any(interval(s, measure) for s in results.systems)
-    line = f"{intervals}: {percent(results.level)} bootstrap intervals" if known else ""
+    """An empty plot of a measure under `line`; height: inches, without legend."""
     with titled(results, line, height) as figure:
         axes = figure.add_subplot()
         axes.set_ylabel(display_name(measure))
@@ -100,7 +105,7 @@ def canvas(title: str, height: float) -> Iterator[Figure]:
         if not key.startswith(("backend", "toolbar"))
     }
     settings.update(_LOOK)
-    settings["font.family"] = _fonts()
+    settings["font.family"] = fonts()
     with matplotlib.rc_context(settings), warnings.catch_warnings():
         # Without a CJK font such characters become boxes; the tables still have the names.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
@@ -115,11 +120,16 @@ def _title(results: Results) -> str:
     return ". ".join(filter(None, [title, synthetic_note(results.dataset).rstrip(".")]))
 
 
-def _fonts() -> list[str]:
-    from matplotlib import font_manager
+def log_scale(axis: Axis) -> None:
+    """A logarithmic axis with plain figures at 1, 2, 5, 10, …, which have room over few decades."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-    installed = {font.name for font in font_manager.fontManager.ttflist}
-    return ["DejaVu Sans", *[font for font in _CJK_FONTS if font in installed][:1]]
+    (axis.axes.set_xscale if axis is axis.axes.xaxis else axis.axes.set_yscale)("log")
+    low, high = axis.get_view_interval()
+    steps = (1.0, 2.0, 5.0) if high / low < 300 else (1.0,)
+    axis.set_major_locator(LogLocator(base=10, subs=steps))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def styles_of(results: Results) -> Styles:
@@ -132,35 +142,46 @@ def styles_of(results: Results) -> Styles:
     lone = len(retrievers) == 1 and bool(rerankers)
     styles: Styles = {}
     for i, retriever in enumerate(retrievers):
-        color = _LONE_FIRST_STAGE if lone else PALETTE[i % len(PALETTE)]
+        color = GREY if lone else PALETTE[i % len(PALETTE)]
         styles[retriever, NO_RERANKER] = {"color": color, "ls": "--"}
         for j, reranker in enumerate(rerankers):
             styles[retriever, reranker] = {
                 "color": PALETTE[(j if lone else i) % len(PALETTE)],
                 "ls": "-",
-                "marker": _MARKERS[(i * len(rerankers) + j) % len(_MARKERS)],
+                "marker": MARKERS[(i * len(rerankers) + j) % len(MARKERS)],
             }
     return styles
 
 
-def add_legend(
-    figure: Figure, pipelines: Sequence[Pipeline], labels: Sequence[str], styles: Styles
+def place_legend(
+    figure: Figure,
+    styles: Sequence[Mapping[str, Any]],
+    labels: Sequence[str],
+    small: bool = False,
+    xlabel: str = "",
 ) -> None:
-    """Below the plot, which grows by its height; one column where names are long."""
+    """Below the plot, which grows by its height; one column where names are long.
+
+    small: for many entries. xlabel: of all panels, above the legend: constrained layout would put
+    matplotlib's own over it.
+    """
     from matplotlib.lines import Line2D
 
     columns = 2 if max(map(width, labels), default=0) <= 22 and len(labels) > 1 else 1
-    texts = [wrapped(label, 46) for label in labels]
-    handles = [Line2D([], [], **styles[pipeline]) for pipeline in pipelines]
+    size = SMALL_PT if small else FONT_PT
+    texts = [wrapped(label, round(46 * FONT_PT / size)) for label in labels]
+    handles = [Line2D([], [], **style) for style in styles]
     # matplotlib leaves out labels that start with "_", so the real ones are set afterwards.
     legend = figure.legend(
-        handles, ["."] * len(handles), loc="outside lower center", ncols=columns, frameon=False
-    )
+        handles, ["."] * len(handles), loc="outside lower center", ncols=columns, frameon=False,
+        fontsize=size, title=xlabel or None, title_fontsize=FONT_PT,
+    )  # fmt: skip
     for entry, text in zip(legend.get_texts(), texts, strict=True):
         entry.set_text(text)
         entry.set_parse_math(False)
     lines = sum(text.count("\n") + 1 for text in texts)
-    figure.set_figheight(figure.get_figheight() + LINE_IN * -(-lines // columns))
+    height = LINE_IN * size / FONT_PT * -(-lines // columns)
+    figure.set_figheight(figure.get_figheight() + height + LINE_IN * bool(xlabel))
 
 
 def wrapped(text: str, columns: int) -> str:
@@ -177,11 +198,20 @@ def wrapped(text: str, columns: int) -> str:
     return "\n".join(line.rstrip() for line in lines)
 
 
+def picture(figure: Figure) -> Picture:
+    """The figure in both formats; the same results give the same bytes."""
+    # Laid out once: it takes longer than to draw.
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    return Picture(png(figure), _saved(figure, "svg", {"Date": None, "Creator": None}))
+
+
 def png(figure: Figure) -> bytes:
     """The figure as PNG; the same results give the same bytes."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    return _saved(figure, "png", {"Software": None})
 
-    FigureCanvasAgg(figure)
+
+def _saved(figure: Figure, format: str, metadata: dict[str, None]) -> bytes:
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
+    figure.savefig(buffer, format=format, dpi=DPI, metadata=metadata)
     return buffer.getvalue()

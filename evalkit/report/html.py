@@ -3,23 +3,41 @@
 from __future__ import annotations
 
 import base64
-import json
 from collections.abc import Mapping
 from html import escape
 
+from evalkit.report.captions import caption as caption_of
 from evalkit.report.compare import Comparison, best_of, compare, own_first_stage, reranked
 from evalkit.report.details import details_html
+from evalkit.report.explorer import SCRIPT, explorer_html
 from evalkit.report.headline import difference, headline
 from evalkit.report.layout import Cell, Column, Table, number, printable
 from evalkit.report.names import display_name, synthetic_note
 from evalkit.report.page import page
-from evalkit.report.plots import slug
-from evalkit.report.reliability import calibration_caption
+from evalkit.report.provenance import configuration_html, dataset_html, environment_html
 from evalkit.report.render import to_html
-from evalkit.report.table import cutoff_table, grid_table
+from evalkit.report.table import tables
 from evalkit.results import Results
 
 QUERIES_SHOWN = 10
+_Sections = tuple[tuple[str, str, tuple[str, ...]], ...]
+# Sections of tables: key, title, names of `presets.PRESETS`. What was measured is shown, whatever
+# the setting `tables` chose for table.md.
+_FIRST: _Sections = (
+    ("systems", "All systems", ("grid",)),
+    ("cutoffs", "Cut to N documents", ("cutoffs",)),
+)
+_MEASURED: _Sections = (
+    (
+        "efficiency",
+        "Time, memory and money",
+        (
+            "cost_quality", "knees", "k_latency", "latency_breakdown", "latency_model",
+            "indexes", "vectors", "energy", "break_even", "prices",
+        ),
+    ),
+    ("significance", "Differences tested", ("significance",)),
+)  # fmt: skip
 
 
 def report_html(
@@ -27,25 +45,25 @@ def report_html(
 ) -> str:
     """The report as one self-contained page.
 
-    plots: file name → PNG, as `plots()` makes them. query_texts: query_id → text, shown beside the
-    queries that gain or lose most.
+    plots: file name → image, as `plots()` makes them; the PNGs are shown. query_texts: query_id →
+    text, shown beside the queries that gain or lose most.
     """
+    texts = query_texts or {}
+    explorer, explorer_data = explorer_html(results, texts)
     sections = [
         ("result", "Result", _headline(results)),
-        ("systems", "All systems", to_html(grid_table(results))),
+        *_table_sections(results, _FIRST),
+        ("plots", "Plots", _plots(results, plots) if plots else ""),
+        *_table_sections(results, _MEASURED),
+        ("more", "More tables", _other_tables(results)),
+        ("queries", "Queries that gain or lose", _queries(results, texts)),
+        ("explorer-section", "All queries", explorer),
+        ("details", "Details", details_html(results)),
+        ("dataset", "Dataset", dataset_html(results)),
+        ("configuration", "Configuration", configuration_html(results)),
+        ("environment", "Environment", environment_html(results)),
     ]
-    if any(s.n is not None for s in results.systems):
-        sections.append(("cutoffs", "Cut to N documents", to_html(cutoff_table(results))))
-    if plots:
-        sections.append(("plots", "Plots", _plots(results, plots)))
-    if reranked(results):
-        sections.append(("queries", "Query by query", _queries(results, query_texts or {})))
-    if results.details:
-        sections.append(("details", "Details", details_html(results)))
-    sections += [
-        ("dataset", "Dataset", _dataset(results)),
-        ("provenance", "Where the numbers come from", _manifest(results)),
-    ]
+    sections = [section for section in sections if section[2]]
     links = "".join(f'<li><a href="#{key}">{title}</a></li>' for key, title, _ in sections)
     name = printable(results.dataset.dataset_id)
     body = "\n".join(
@@ -58,9 +76,24 @@ def report_html(
                 for key, title, content in sections
             ),
             "</main>",
+            explorer_data,
         ]
     )
-    return page(f"{name}: evalkit report", body)
+    return page(f"{name}: evalkit report", body, [SCRIPT])
+
+
+def _table_sections(results: Results, sections: _Sections) -> list[tuple[str, str, str]]:
+    """Key, title and content; the content is "" where no table can be made."""
+    return [
+        (key, title, "\n".join(map(to_html, tables(results, names))))
+        for key, title, names in sections
+    ]
+
+
+def _other_tables(results: Results) -> str:
+    """What the setting `tables` chose besides."""
+    shown = {name for _, _, names in (*_FIRST, *_MEASURED) for name in names}
+    return "\n".join(to_html(table) for table in tables(results) if table.name not in shown)
 
 
 def _headline(results: Results) -> str:
@@ -71,9 +104,11 @@ def _headline(results: Results) -> str:
 
 def _plots(results: Results, plots: Mapping[str, bytes]) -> str:
     figures = []
-    for name, png in plots.items():
-        caption = escape(_plot_caption(results, name))
-        data = base64.b64encode(png).decode("ascii")
+    for name, image in plots.items():
+        if not name.endswith(".png"):
+            continue
+        caption = escape(caption_of(results, name))
+        data = base64.b64encode(image).decode("ascii")
         figures.append(
             f'<figure><img src="data:image/png;base64,{data}" alt="{caption}">'
             f"<figcaption>{caption}</figcaption></figure>"
@@ -81,27 +116,9 @@ def _plots(results: Results, plots: Mapping[str, bytes]) -> str:
     return '<div class="plots">\n' + "\n".join(figures) + "\n</div>"
 
 
-def _plot_caption(results: Results, file_name: str) -> str:
-    caption = calibration_caption(file_name) or _quality_caption(results, file_name)
-    return " ".join(filter(None, [caption, synthetic_note(results.dataset)]))
-
-
-def _quality_caption(results: Results, file_name: str) -> str:
-    kinds = ("_over_k", "_over_n", "_systems")
-    stem = file_name.removesuffix(".png")
-    kind = next((kind for kind in kinds if stem.endswith(kind)), "")
-    names = {slug(m): display_name(m) for m in results.measure_names}
-    measure = names.get(stem.removesuffix(kind), stem)
-    return {
-        "_over_k": f"{measure} over the number K of candidates reranked; first stages dashed, "
-        "their intervals not drawn.",
-        "_over_n": f"{measure} when rankings are cut to N documents; first stages dashed, "
-        "rerankers at their largest K.",
-        "_systems": f"{measure} of every system; bars without a fill are first stages.",
-    }.get(kind, measure)
-
-
 def _queries(results: Results, texts: Mapping[str, str]) -> str:
+    if not reranked(results):
+        return ""
     measure = results.measure_names[0]
     best = best_of(reranked(results), measure)
     base = own_first_stage(results, best[0]) if best else None
@@ -144,38 +161,3 @@ def _query_table(
     caption = f"Queries with a {word} in {measure}: {counted:,}; shown: {len(at)}."
     caption = " ".join(filter(None, [caption, synthetic_note(results.dataset)]))
     return Table(caption, tuple(columns), (tuple(rows),))
-
-
-def _dataset(results: Results) -> str:
-    info = results.dataset
-    facts = {
-        "Dataset": info.dataset_id,
-        **({"Not made by people": synthetic_note(info)} if info.synthetic else {}),
-        **({"Not made by people": synthetic_note(info)} if info.synthetic else {}),
-        "Digest": info.digest,
-        "Documents": f"{info.num_docs:,}" if info.num_docs else "none: judgements without texts",
-        "Queries": f"{len(results.query_ids):,}",
-        "Judgements": f"{info.num_qrels:,}",
-        "Counts as relevant": f"grade {info.relevance_level} and above, unless a measure says "
-        "otherwise",
-        "A query's own document": "is no answer" if info.exclude_self else "is ranked like others",
-        **{
-            f"Pairs for {reranker}": f"{count:,} distinct (query, document) pairs serve its cells"
-            for reranker, count in results.union_pairs.items()
-        },
-    }
-    rows = "".join(
-        f"<dt>{escape(printable(name))}</dt><dd>{escape(printable(text))}</dd>"
-        for name, text in facts.items()
-    )
-    warnings = results.manifest.get("warnings") or []
-    warnings = [warnings] if isinstance(warnings, str) else warnings
-    items = "".join(f"<li>{escape(printable(str(text)))}</li>" for text in warnings)
-    return f"<dl>{rows}</dl>" + (f"\n<h3>Warnings</h3>\n<ul>{items}</ul>" if items else "")
-
-
-def _manifest(results: Results) -> str:
-    if not results.manifest:
-        return "<p>No manifest was recorded.</p>"
-    text = json.dumps(results.manifest, ensure_ascii=False, indent=2, default=str)
-    return f'<pre tabindex="0" role="region" aria-label="Manifest">{escape(text)}</pre>'

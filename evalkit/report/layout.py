@@ -9,24 +9,39 @@ from typing import Literal
 
 DIGITS = 4
 MISSING = "–"
+LOWER = "↓"
 
 
 @dataclass(frozen=True)
 class Column:
-    """A column's title and the side that its cells are set against."""
+    """A column's title, its unit with it, and the side that its cells are set against.
+
+    lower_is_better: an arrow in the heading says so, as for latencies and costs.
+    """
 
     title: str
     align: Literal["left", "right"] = "right"
+    lower_is_better: bool = False
+
+    @property
+    def heading(self) -> str:
+        return f"{self.title} {LOWER}" if self.lower_is_better else self.title
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A text, or a number with its interval (None: no interval is known)."""
+    """A text, or a number with its interval (None: no interval is known).
+
+    digits: after the decimal point, of the interval. sign: marks of significance, such as "†‡",
+    which a note of the table explains.
+    """
 
     text: str
     interval: tuple[float, float] | None = None
     is_best: bool = False
     is_second: bool = False
+    digits: int = DIGITS
+    sign: str = ""
 
     @property
     def interval_text(self) -> str:
@@ -34,7 +49,7 @@ class Cell:
         if self.interval is None:
             return ""
         low, high = self.interval
-        return f"[{low:.{DIGITS}f}, {high:.{DIGITS}f}]"
+        return f"[{low:.{self.digits}f}, {high:.{self.digits}f}]"
 
 
 Row = tuple[Cell, ...]
@@ -42,25 +57,44 @@ Row = tuple[Cell, ...]
 
 @dataclass(frozen=True)
 class Table:
-    """Caption, columns, groups of rows (one per retriever), and notes that belong below."""
+    """Caption, columns, groups of rows (one per retriever), and notes that belong below.
+
+    name: what files and LaTeX labels call it, such as "latency_breakdown"; "" for no name.
+    """
 
     caption: str
     columns: tuple[Column, ...]
     groups: tuple[tuple[Row, ...], ...]
     notes: tuple[str, ...] = field(default=())
+    name: str = ""
+
+    @property
+    def rows(self) -> list[Row]:
+        return [row for group in self.groups for row in group]
 
     @property
     def is_marked(self) -> bool:
         """Whether any cell is marked as a best one, so that the marks need an explanation."""
-        return any(cell.is_best for group in self.groups for row in group for cell in row)
+        return any(cell.is_best for row in self.rows for cell in row)
 
     def marks(self, best: str, second: str) -> tuple[str, ...]:
         """The note that explains the marks, in the words of a renderer."""
         if not self.is_marked:
             return ()
+        marked = {
+            column.lower_is_better
+            for row in self.rows
+            for column, cell in zip(self.columns, row, strict=True)
+            if cell.is_best
+        }
+        if marked == {False}:
+            return (
+                f"{best}: highest value of a column; {second}: second highest; "
+                f"values equal to {DIGITS} digits are marked alike.",
+            )
         return (
-            f"{best}: highest value of a column; {second}: second highest; "
-            f"values equal to {DIGITS} digits are marked alike.",
+            f"{best}: best value of a column, the lowest where its heading has {LOWER}; "
+            f"{second}: second best; values that print alike are marked alike.",
         )
 
 

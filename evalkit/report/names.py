@@ -6,9 +6,21 @@ import ast
 import re
 from typing import Any, NamedTuple
 
+from evalkit.measures.kinds import is_lower_better, is_quality
 from evalkit.report.layout import printable
 from evalkit.results import NO_RERANKER
 from evalkit.types import DatasetInfo
+
+__all__ = [
+    "cutoff_of",
+    "display_name",
+    "is_judged",
+    "is_lower_better",
+    "is_quality",
+    "is_recall",
+    "label",
+    "synthetic_note",
+]
 
 _MEASURE = re.compile(r"(?P<base>[^@()]+)(\((?P<params>.*)\))?(@(?P<cutoff>[^@()]+))?")
 _PEOPLE = {
@@ -22,9 +34,6 @@ _PEOPLE = {
     "alpha_DCG": "α-DCG",
     "redundancy": "Redundancy",
 }
-_LOWER_IS_BETTER = frozenset({"redundancy"})
-# They describe a run or its judgements; a higher value is not a better ranking.
-_NOT_QUALITY = frozenset({"Judged", "NumQ", "NumRel", "NumRet", "NumRelRet"}) | _LOWER_IS_BETTER
 
 
 class _Parts(NamedTuple):
@@ -63,18 +72,6 @@ def synthetic_note(info: DatasetInfo) -> str:
     """
     mark = printable(info.synthetic)
     return f"{mark[0].upper()}{mark[1:]}." if mark else ""
-
-
-def is_quality(measure: str) -> bool:
-    """Whether a higher value is a better ranking: not so for Judged@10, redundancy and counts."""
-    parts = _parse(measure)
-    return parts is None or parts.base not in _NOT_QUALITY
-
-
-def is_lower_better(measure: str) -> bool:
-    """Whether the measure counts what a ranking should not have (redundancy@10)."""
-    parts = _parse(measure)
-    return parts is not None and parts.base in _LOWER_IS_BETTER
 
 
 def is_judged(measure: str) -> bool:

@@ -1,4 +1,4 @@
-"""What calibrated scores are worth, as PNG bytes: reliability before and after; precision against
+"""What calibrated scores are worth, as plots: reliability before and after; precision against
 coverage. DeGroot and Fienberg 1983; for neural models Guo et al., ICML 2017."""
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from evalkit.report.drawing import PALETTE, png, titled, wrapped
+from evalkit.report.drawing import PALETTE, Picture, picture, titled, wrapped
 from evalkit.report.layout import number, printable
 from evalkit.report.names import label
 from evalkit.results import Results
@@ -65,33 +65,33 @@ def _told(retriever: str, reranker: str, told: Mapping[str, Any]) -> Iterator[Ca
             yield from _told(retriever, key, value)
 
 
-def calibration_plots(results: Results) -> dict[str, bytes]:
-    """File name → PNG, two for each calibration; none where nothing is calibrated."""
-    out: dict[str, bytes] = {}
+def calibration_plots(results: Results) -> dict[str, Picture]:
+    """Stem of a file name → plot, two for each calibration; none where nothing is calibrated."""
+    out: dict[str, Picture] = {}
     for found in calibrations(results):
-        out[f"{_RELIABILITY}{found.name}.png"] = reliability_diagram(results, found)
+        out[f"{_RELIABILITY}{found.name}"] = reliability_diagram(results, found)
         if found.facts["coverage"]["threshold"]:
-            out[f"{_COVERAGE}{found.name}.png"] = coverage_plot(results, found)
+            out[f"{_COVERAGE}{found.name}"] = coverage_plot(results, found)
     return out
 
 
-def calibration_caption(file_name: str) -> str:
-    """What one of these plots shows, "" for another."""
-    if file_name.startswith(_RELIABILITY):
+def calibration_caption(stem: str) -> str:
+    """What the plot of this stem shows, "" for another."""
+    if stem.startswith(_RELIABILITY):
         return (
             "Share of relevant docs where a probability was told, before and after calibration: "
             "on the diagonal it can be trusted; bars: 95 % intervals. Below: docs in each bin. "
-            f"{file_name.removeprefix(_RELIABILITY).removesuffix('.png')}"
+            f"{stem.removeprefix(_RELIABILITY)}"
         )
-    if file_name.startswith(_COVERAGE):
+    if stem.startswith(_COVERAGE):
         return (
             "What a threshold on the calibrated score keeps, and how often that is relevant. "
-            f"{file_name.removeprefix(_COVERAGE).removesuffix('.png')}"
+            f"{stem.removeprefix(_COVERAGE)}"
         )
     return ""
 
 
-def reliability_diagram(results: Results, found: Calibrated) -> bytes:
+def reliability_diagram(results: Results, found: Calibrated) -> Picture:
     """Share of relevant docs over probability with intervals; below it the docs of each bin."""
     with titled(results, _title(found), 4.0) as figure:
         upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
@@ -116,10 +116,10 @@ def reliability_diagram(results: Results, found: Calibrated) -> bytes:
         lower.set_ylabel("docs")
         lower.set_xlabel("probability of relevance")
         _legend(figure, labels, list(_STATES.values()))
-        return png(figure)
+        return picture(figure)
 
 
-def coverage_plot(results: Results, found: Calibrated) -> bytes:
+def coverage_plot(results: Results, found: Calibrated) -> Picture:
     """Precision, and the shares that are kept, over the threshold."""
     with titled(results, _title(found), 3.0) as figure:
         axes = figure.add_subplot()
@@ -133,7 +133,7 @@ def coverage_plot(results: Results, found: Calibrated) -> bytes:
         axes.set_xlabel("threshold on the calibrated score")
         axes.set_ylabel("share")
         _legend(figure, [words for words, _, _ in _KEPT.values()], styles)
-        return png(figure)
+        return picture(figure)
 
 
 def _title(found: Calibrated) -> str:

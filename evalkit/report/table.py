@@ -1,253 +1,137 @@
-"""Results as tables: the grid retriever × reranker × K, and what a cutoff at N does to it."""
+"""Which tables an output shows, and the files that hold them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
-import numpy as np
-
-from evalkit.report.layout import (
-    DIGITS,
-    MISSING,
-    Cell,
-    Column,
-    Row,
-    Table,
-    number,
-    percent,
-    printable,
-)
-from evalkit.report.names import (
-    cutoff_of,
-    display_name,
-    is_judged,
-    is_lower_better,
-    is_quality,
-    is_recall,
-    synthetic_note,
-)
-from evalkit.report.render import to_html, to_latex, to_markdown, to_rich
-from evalkit.results import Results, SystemResult
+from evalkit.errors import ConfigError, nearest
+from evalkit.report.cells import interval
+from evalkit.report.details import details_markdown
+from evalkit.report.grid import cutoff_table, grid_table, primary_and_recall
+from evalkit.report.layout import Cell, Column, Table
+from evalkit.report.presets import PRESETS, NotMeasured
+from evalkit.report.render import to_csv, to_html, to_latex, to_markdown, to_rich
+from evalkit.results import Results
+from evalkit.settings import checked
 
 __all__ = [
+    "DEFAULT",
     "Cell",
     "Column",
     "Table",
+    "chosen_names",
     "cutoff_table",
     "grid_table",
+    "interval",
+    "left_out",
+    "primary_and_recall",
+    "table_files",
     "tables",
+    "to_csv",
     "to_html",
     "to_latex",
     "to_markdown",
     "to_rich",
 ]
 
-_TIED_SHARE_WORTH_A_NOTE = 0.01
+DEFAULT = ("grid", "cutoffs")
+# Section of `Results.efficiency` → the tables that are shown of it by default.
+_MEASURED = {
+    "latency": ("k_latency", "latency_breakdown", "latency_model"),
+    "pareto": ("cost_quality", "knees"),
+    "cost": ("break_even", "prices"),
+    "index": ("indexes",),
+    "vectors": ("vectors",),
+    "energy": ("energy",),
+}
+_BY_DEFAULT = frozenset({*DEFAULT, *(name for names in _MEASURED.values() for name in names)})
 
 
-class _Pick(NamedTuple):
-    """A column of numbers: a measure of the rankings cut to n documents (None: not cut)."""
+@dataclass(frozen=True)
+class _Names:
+    """tables: names of `PRESETS`, in the order in which they are shown."""
 
-    title: str
-    measure: str
-    n: int | None
-
-
-def grid_table(results: Results) -> Table:
-    """Every uncut system, a row; every measure, a column, the primary one first."""
-    picks = [_Pick(display_name(m), m, None) for m in results.measure_names]
-    caption = _caption(results, f"N: rankings are measured uncut, {_deepest(results)}.")
-    return Table(caption, _columns(picks), _groups(results, picks), _notes(results))
+    tables: list[str]
 
 
-def tables(results: Results) -> list[Table]:
-    """The grid, and the cutoffs N where rankings were cut: what every output shows."""
-    cut = any(system.n is not None for system in results.systems)
-    return [grid_table(results), *([cutoff_table(results)] if cut else [])]
+def tables(results: Results | Sequence[Results], names: Sequence[str] | None = None) -> list[Table]:
+    """The tables of these names, in their order; what the results lack numbers for is left out.
 
-
-def cutoff_table(results: Results) -> Table:
-    """What is lost when only N documents go downstream: a column per N, and one uncut.
-
-    Shows the primary measure, and recall where it is among the measures.
+    results: one output, or several for tables such as per_dataset, which span them; the others are
+    made of each. names: of `PRESETS`; None for those of the run's own setting `tables`.
     """
-    ns = sorted({s.n for s in results.systems if s.n is not None})
-    picks = [
-        _Pick(f"{display_name(m)}, {'uncut' if n is None else f'N={n}'}", m, n)
-        for m in primary_and_recall(results)
-        for n in (*ns, None)
-    ]
-    shown = f" ({', '.join(map(str, ns))})" if ns else ""
-    caption = _caption(
-        results,
-        f"N{shown}: a ranking is cut to its first N documents before it is measured; "
-        f"ranks below N count as not relevant. Uncut: {_deepest(results)}.",
-    )
-    return Table(caption, _columns(picks), _groups(results, picks))
+    return _made(results, names)[0]
 
 
-def primary_and_recall(results: Results) -> list[str]:
-    """The primary measure and the first recall measure, once where they are the same."""
-    primary = results.measure_names[0]
-    recall = [m for m in results.measure_names if is_recall(m)][:1]
-    return list(dict.fromkeys([primary, *recall]))
+def left_out(results: Results | Sequence[Results], names: Sequence[str] | None = None) -> list[str]:
+    """A line for each table that cannot be made: what it needs, and which run has it."""
+    return _made(results, names)[1]
 
 
-def _columns(picks: Sequence[_Pick]) -> tuple[Column, ...]:
-    names = (Column("Retriever", "left"), Column("Reranker", "left"), Column("K"))
-    return (*names, *(Column(pick.title) for pick in picks))
+def _made(
+    results: Results | Sequence[Results], names: Sequence[str] | None
+) -> tuple[list[Table], list[str]]:
+    outputs = [results] if isinstance(results, Results) else list(results)
+    shown: list[Table] = []
+    lines: list[str] = []
+    for name in _setting(outputs[0]) if names is None else names:
+        preset = PRESETS[name]
+        for given in [outputs] if preset.spans else [[output] for output in outputs]:
+            try:
+                shown.append(preset.build(given))
+            except NotMeasured as error:
+                # Nobody asked for what is shown by default, such as cutoffs where none are.
+                if names is not None or name not in _BY_DEFAULT:
+                    lines.append(f"{name}: {error}")
+    return shown, list(dict.fromkeys(lines))
 
 
-def _groups(results: Results, picks: Sequence[_Pick]) -> tuple[tuple[Row, ...], ...]:
-    """A group per retriever: its first stage, then its rerankers by K."""
-    systems = {(s.retriever, s.reranker, s.k, s.n): s for s in results.systems}
-    retrievers = list(dict.fromkeys(s.retriever for s in results.systems))
-    rerankers = list(dict.fromkeys(s.reranker for s in results.systems))
-    keys = sorted(
-        {(s.retriever, s.reranker, s.k) for s in results.systems},
-        key=lambda key: (
-            retrievers.index(key[0]),
-            key[2] is not None,
-            rerankers.index(key[1]),
-            key[2] or 0,
-        ),
-    )
-    columns = [_value_cells([systems.get((*key, p.n)) for key in keys], p.measure) for p in picks]
-    rows = [
-        (
-            Cell(printable(retriever)),
-            Cell(printable(reranker)),
-            Cell(MISSING if k is None else str(k)),
-            *(column[i] for column in columns),
-        )
-        for i, (retriever, reranker, k) in enumerate(keys)
-    ]
-    return tuple(
-        tuple(row for row, key in zip(rows, keys, strict=True) if key[0] == retriever)
-        for retriever in retrievers
-    )
+def _setting(results: Results) -> Sequence[str]:
+    """The names in the run's own config; beside the default ones, tables of all it measured."""
+    config: Any = results.manifest.get("config")
+    chosen = config.get("tables") if isinstance(config, dict) else None
+    if chosen is not None and tuple(chosen) != DEFAULT:
+        return chosen
+    measured = (_MEASURED[section] for section in _MEASURED if results.efficiency.get(section))
+    return (*DEFAULT, *(name for names in measured for name in names))
 
 
-def _value_cells(systems: Sequence[SystemResult | None], measure: str) -> list[Cell]:
-    """A measure's cells over systems, the highest and second highest values marked.
-
-    Values that print alike are marked alike, and a column of one value or of no quality measure
-    is not marked.
-    """
-    values = [np.nan if s is None else round(s.measures[measure], DIGITS) for s in systems]
-    known = sorted({v for v in values if not np.isnan(v)}, reverse=True)
-    marked = is_quality(measure) and np.isfinite(values).sum() > 1
-    best = known[0] if marked else None
-    second = known[1] if marked and len(known) > 1 else None
-    return [
-        Cell(
-            number(value),
-            None if s is None else interval(s, measure),
-            is_best=best is not None and value == best,
-            is_second=second is not None and value == second,
-        )
-        for s, value in zip(systems, values, strict=True)
-    ]
-
-
-def interval(system: SystemResult, measure: str) -> tuple[float, float] | None:
-    """A system's interval, None where there are too few queries for one."""
-    low, high = system.ci.get(measure, (np.nan, np.nan))
-    return None if np.isnan(low) or np.isnan(high) else (float(low), float(high))
-
-
-def _caption(results: Results, about_n: str) -> str:
-    info = results.dataset
-    queries = len(results.query_ids)
-    intervals = any(interval(s, m) for s in results.systems for m in results.measure_names)
-    created = results.manifest.get("created")
-    return " ".join(
-        [
-            f"{printable(info.dataset_id)}: {queries:,} {'query' if queries == 1 else 'queries'}"
-            + (
-                f", {info.num_docs:,} documents."
-                if info.num_docs
-                else ", judgements without texts."
-            ),
-            *filter(None, [synthetic_note(info)]),
-            *_about_k(results),
-            about_n,
-            f"In brackets: {percent(results.level)} bootstrap intervals over queries."
-            if intervals
-            else "No intervals: there are too few queries to resample.",
-            *([f"Measured {printable(str(created)).split('T')[0]}."] if created else []),
-        ]
-    )
-
-
-def _about_k(results: Results) -> list[str]:
-    ks = sorted({s.k for s in results.systems if s.k is not None})
-    if not ks:
-        return []
-    config = results.manifest.get("config")
-    sweep = config.get("sweep") if isinstance(config, dict) else None
-    tail = {
-        "keep": "; the documents below keep their order under the reranked ones",
-        "drop": "; the documents below are dropped",
-    }.get(sweep.get("tail", "") if isinstance(sweep, dict) else "", "")
-    return [f"K ({', '.join(map(str, ks))}): candidates that are reranked{tail}."]
-
-
-def _notes(results: Results) -> tuple[str, ...]:
-    """What a reader must know so as not to misread the numbers."""
-    systems = results.uncut
-    notes = []
-    for measure in filter(is_judged, results.measure_names):
-        low = [s for s in systems if s.measures[measure] < 1]
-        if low:
-            least = min(low, key=lambda s: s.measures[measure])
-            notes.append(
-                f"{display_name(measure)} is below 1 for {len(low)} of {len(systems)} systems "
-                f"(lowest: {printable(least.run_name)}, {number(least.measures[measure])}); "
-                "unjudged documents count as not relevant, except in measures that skip them."
+def chosen_names(config: Mapping[str, Any]) -> list[str]:
+    """The names in `tables` of a config; ConfigError for one unknown or given twice, or none."""
+    names = checked(_Names, {"tables": config["tables"]}, "").tables
+    known = ", ".join(PRESETS)
+    if not names:
+        raise ConfigError(f"tables is empty; name some of {known}")
+    for i, name in enumerate(names):
+        if name not in PRESETS:
+            raise ConfigError(
+                f"tables: '{name}' is not a table.{nearest(name, PRESETS)} Known: {known}"
             )
-    notes += [
-        f"{display_name(measure)}: lower is better; 0 if no document repeats one above it."
-        for measure in filter(is_lower_better, results.measure_names)
-    ]
-    notes += _reading_deeper(results)
-    tied = max(systems, key=lambda s: s.tied_share, default=None)
-    if tied is not None and tied.tied_share >= _TIED_SHARE_WORTH_A_NOTE:
-        notes.append(
-            f"Tied scores: up to {100 * tied.tied_share:.1f} % of a system's results "
-            f"({printable(tied.run_name)}) score the same as the result before; "
-            "ties are broken by document id, descending."
-        )
-    return tuple(notes)
+        if name in names[:i]:
+            raise ConfigError(f"tables names '{name}' twice; leave one out")
+    return names
 
 
-def _reading_deeper(results: Results) -> list[str]:
-    """A note per set of rankings that are shorter than measures read."""
-    depth = {s.run_name: _depth(results, s) for s in results.uncut if s.run_name in results.runs}
-    readers: dict[tuple[str, ...], list[str]] = {}
-    for measure in filter(is_quality, results.measure_names):
-        cutoff, size = cutoff_of(measure) or 0, results.dataset.num_docs
-        reach = min(cutoff, size or cutoff)  # judgements without texts: no size is known
-        short = tuple(name for name, d in depth.items() if d < reach)
-        if short:
-            readers.setdefault(short, []).append(display_name(measure))
-    notes = []
-    for short, measures in readers.items():
-        name = min(short, key=lambda name: depth[name])
-        notes.append(
-            f"{', '.join(measures)} {'reads' if len(measures) == 1 else 'read'} deeper than "
-            f"{len(short)} of {len(depth)} rankings "
-            f"({printable(name)} holds at most {depth[name]} documents a query); "
-            "empty ranks count as not relevant."
-        )
-    return notes
+def table_files(
+    results: Results | Sequence[Results], names: Sequence[str] | None = None
+) -> dict[str, str]:
+    """File name → text: table.md with what components say of themselves, table.tex, tables/*.csv.
 
-
-def _deepest(results: Results) -> str:
-    depth = max((int(run.sizes.max(initial=0)) for run in results.runs.values()), default=0)
-    return f"up to {depth:,} documents a query"
-
-
-def _depth(results: Results, system: SystemResult) -> int:
-    return int(results.runs[system.run_name].sizes.max(initial=0))
+    A table that cannot be made is a line in table.md and a comment in table.tex.
+    """
+    outputs = [results] if isinstance(results, Results) else list(results)
+    shown, lines = _made(outputs, names)
+    sections = [*map(to_markdown, shown), *lines, *map(details_markdown, outputs)]
+    latex = [*map(to_latex, shown), *(f"% {line}\n" for line in lines)]
+    files = {
+        "table.md": "\n\n".join(filter(None, sections)) + "\n",
+        "table.tex": "\n\n".join(latex) + "\n",
+    }
+    counts: dict[str, int] = {}
+    for table in shown:
+        counts[table.name] = counts.get(table.name, 0) + 1
+        nth = f"_{counts[table.name]}" if counts[table.name] > 1 else ""
+        files[f"tables/{table.name}{nth}.csv"] = to_csv(table)
+    return files

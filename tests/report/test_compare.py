@@ -40,6 +40,8 @@ def test_the_paired_interval_follows_the_bootstrap_settings(make_results):
     differences = (cells[CE10]["RR"] - cells[BM25]["RR"])[:, None]
     for settings in ({}, {"resamples": 200}, {"seed": 9}, {"level": 0.5}):
         assert interval(**settings) == tuple(bootstrap_intervals(differences, **settings)[0])
+    expanded = tuple(bootstrap_intervals(differences, method="expanded")[0])
+    assert interval(interval_method="expanded") == expanded != interval()
     found = {interval(**s) for s in ({}, {"resamples": 200}, {"seed": 9}, {"level": 0.5})}
     assert len(found) == 4
 

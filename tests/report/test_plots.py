@@ -1,12 +1,15 @@
 import io
 import warnings
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 
 from evalkit.errors import ConfigError
-from evalkit.report.drawing import DPI, WIDTH_IN, drawing, png, styles_of, wrapped
-from evalkit.report.plots import _apart, plots, quality_over_k, quality_over_n, slug, system_bars
+from evalkit.report.captions import caption, slug
+from evalkit.report.drawing import DPI, WIDTH_IN, drawing, interval_words, png, styles_of, wrapped
+from evalkit.report.plot_quality import apart, quality_over_k, quality_over_n, system_bars
+from evalkit.report.plots import plots
 
 BM25, CE10, CE20 = (
     ("bm25", "none", None, None),
@@ -14,6 +17,13 @@ BM25, CE10, CE20 = (
     ("bm25", "ce", 20, None),
 )
 VALUES = {"nDCG@10": [0.5, 0.3], "R@100": [0.8, 0.6]}
+
+
+def stems(found: dict[str, bytes]) -> list[str]:
+    """The plots' names; each is there as PNG and as SVG."""
+    names = [name.removesuffix(".png") for name in found if name.endswith(".png")]
+    assert sorted(found) == sorted(f"{n}.{kind}" for n in names for kind in ("png", "svg"))
+    return names
 
 
 def pixels(image: bytes) -> np.ndarray:
@@ -24,30 +34,39 @@ def pixels(image: bytes) -> np.ndarray:
 
 def test_realistic_results_give_both_measures_over_k_and_n(realistic):
     found = plots(realistic)
-    assert list(found) == [
-        "ndcg_10_over_k.png",
-        "r_100_over_k.png",
-        "ndcg_10_over_n.png",
-        "r_100_over_n.png",
+    assert stems(found) == [
+        "ndcg_10_over_k",
+        "r_100_over_k",
+        "ndcg_10_over_n",
+        "r_100_over_n",
+        "ndcg_10_k_by_n",
+        "ndcg_10_differences",
     ]
-    for image in found.values():
-        assert pixels(image).shape[1] == round(WIDTH_IN * DPI)
+    captions = [caption(realistic, name) for name in found]
+    assert len(set(captions)) == len(found) / 2
+    for name, image in found.items():
+        if name.endswith(".png"):
+            assert pixels(image).shape[1] == round(WIDTH_IN * DPI)
+        else:
+            root = ElementTree.fromstring(image)
+            assert float(root.get("width").removesuffix("pt")) == pytest.approx(72 * WIDTH_IN)
 
 
 @pytest.mark.parametrize(
     ("cells", "expected"),
     [
-        ([BM25], ["ndcg_10_systems.png"]),
-        ([BM25, CE10], ["ndcg_10_systems.png", "r_100_systems.png"]),
-        ([BM25, CE10, CE20], ["ndcg_10_over_k.png", "r_100_over_k.png"]),
+        ([BM25], ["ndcg_10_systems"]),
+        ([BM25, CE10], ["ndcg_10_systems", "r_100_systems", "ndcg_10_differences"]),
+        ([BM25, CE10, CE20], ["ndcg_10_over_k", "r_100_over_k", "ndcg_10_differences"]),
+        ([CE10, CE20], ["ndcg_10_over_k", "r_100_over_k"]),
         (
             [BM25, ("bm25", "none", None, 5)],
-            ["ndcg_10_systems.png", "ndcg_10_over_n.png", "r_100_over_n.png"],
+            ["ndcg_10_systems", "ndcg_10_over_n", "r_100_over_n"],
         ),
     ],
 )
 def test_which_plots_make_sense(make_results, cells, expected):
-    assert list(plots(make_results(dict.fromkeys(cells, VALUES)))) == expected
+    assert stems(plots(make_results(dict.fromkeys(cells, VALUES)))) == expected
 
 
 def test_the_same_results_give_the_same_bytes_and_others_do_not(make_results):
@@ -63,7 +82,8 @@ def test_a_readers_settings_do_not_matter_and_are_left_alone(make_results):
 
     results = make_results({BM25: VALUES})
     image = system_bars(results, "nDCG@10")
-    with matplotlib.rc_context({"font.size": 30, "axes.facecolor": "red"}):
+    mine = {"font.size": 30, "axes.facecolor": "red", "svg.hashsalt": "x", "svg.fonttype": "none"}
+    with matplotlib.rc_context(mine):
         assert system_bars(results, "nDCG@10") == image
         assert matplotlib.rcParams["font.size"] == 30
 
@@ -79,11 +99,12 @@ def test_any_name_can_be_drawn(make_results, name):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         drawn = [f(results, "nDCG@10") for f in (quality_over_k, quality_over_n, system_bars)]
-    assert all(pixels(image).shape[1] == round(WIDTH_IN * DPI) for image in drawn)
+    assert all(pixels(image.png).shape[1] == round(WIDTH_IN * DPI) for image in drawn)
+    assert all(ElementTree.fromstring(image.svg) is not None for image in drawn)
 
 
 def test_chinese_names_do_not_need_a_font(make_results, monkeypatch):
-    monkeypatch.setattr("evalkit.report.drawing._CJK_FONTS", ())
+    monkeypatch.setattr("evalkit.report.fonts._CJK_FONTS", ())
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert system_bars(make_results({("稠密", "none", None, None): VALUES}), "nDCG@10")
@@ -92,7 +113,8 @@ def test_chinese_names_do_not_need_a_font(make_results, monkeypatch):
 def test_no_intervals_no_word_of_them(make_results):
     for intervals, lines in ((True, 2), (False, 1)):
         results = make_results({BM25: {"P@5": [0.5]}}, intervals=intervals)
-        with drawing(results, "P@5", "bands") as (figure, axes):
+        words = interval_words(results, "P@5", "bands")
+        with drawing(results, "P@5", words) as (figure, axes):
             assert figure.get_suptitle().count("\n") == lines - 1
             assert figure.get_suptitle().startswith("sample, 1 query")
             assert axes.get_ylabel() == "P@5"
@@ -116,11 +138,11 @@ def test_unknown_measure_is_one_clear_line(realistic):
 
 
 def test_labels_of_k_do_not_touch():
-    assert _apart([10, 20, 50], log=False) == [50, 20, 10]
-    assert _apart([1, 2, 3, 100], log=False) == [100, 3]
-    assert _apart([10, 100, 1000], log=True) == [1000, 100, 10]
-    assert _apart([10], log=False) == [10]
-    assert _apart([], log=False) == []
+    assert apart([10, 20, 50], log=False) == [50, 20, 10]
+    assert apart([1, 2, 3, 100], log=False) == [100, 3]
+    assert apart([10, 100, 1000], log=True) == [1000, 100, 10]
+    assert apart([10], log=False) == [10]
+    assert apart([], log=False) == []
 
 
 def test_names_of_files_and_broken_lines():

@@ -54,15 +54,17 @@ def test_each_calibration_is_drawn_once_at_its_largest_k(results):
     ]
     drawn = calibration_plots(results)
     assert list(drawn)[:2] == [
-        "reliability_bm25+calibrated+k10.png",
-        "coverage_bm25+calibrated+k10.png",
+        "reliability_bm25+calibrated+k10",
+        "coverage_bm25+calibrated+k10",
     ]
     assert len(drawn) == 6
-    assert drawn.items() <= plots(results).items()
+    files = {f"{stem}.png": image.png for stem, image in drawn.items()}
+    files |= {f"{stem}.svg": image.svg for stem, image in drawn.items()}
+    assert files.items() <= plots(results).items()
     from matplotlib.image import imread
 
     for image in drawn.values():
-        assert imread(io.BytesIO(image), format="png").shape[1] == round(WIDTH_IN * DPI)
+        assert imread(io.BytesIO(image.png), format="png").shape[1] == round(WIDTH_IN * DPI)
 
 
 def test_without_calibration_there_is_nothing_to_draw(make_results):
@@ -83,7 +85,7 @@ def test_a_calibration_that_no_threshold_keeps_has_no_coverage_plot(make_results
     told["coverage"] = {key: [] for key in told["coverage"]}
     details = {"reranker.c": {"bm25": {"K=9": told}}}
     found = calibration_plots(make_results(CELLS, details=details))
-    assert list(found) == ["reliability_bm25+c+k9.png"]
+    assert list(found) == ["reliability_bm25+c+k9"]
 
 
 def test_the_page_shows_them_with_their_captions_and_no_lists_of_numbers(results):

@@ -1,3 +1,4 @@
+import re
 from html.parser import HTMLParser
 
 from rich.console import Console
@@ -38,47 +39,11 @@ def test_markdown():
     )
 
 
-def test_latex():
-    assert to_latex(TABLE) == (
-        "% holds East Asian characters: compile with XeLaTeX or LuaLaTeX and ctex\n"
-        "% needs \\usepackage{booktabs}\n"
-        "\\begin{table}\n"
-        "\\centering\n"
-        "\\caption{sample: 2 queries. 95 \\% intervals.}\n"
-        "\\begin{tabular}{lrr}\n"
-        "\\toprule\n"
-        "Retriever & K & NDCG@10 \\\\\n"
-        "\\midrule\n"
-        "bm25 & -- & \\underline{0.5000} \\\\\n"
-        "&  & {\\scriptsize [0.4000, 0.6000]} \\\\\n"
-        "\\addlinespace\n"
-        "重排 & 10 & \\textbf{0.7139} \\\\\n"
-        "\\bottomrule\n"
-        "\\end{tabular}\n"
-        "\\par\\smallskip\\raggedright\\footnotesize \\textbf{Bold}: highest value of a column; "
-        "\\underline{underlined}: second highest; values equal to 4 digits are marked alike. "
-        "A note.\n"
-        "\\end{table}\n"
-    )
-
-
-def test_wide_latex_tables_span_both_columns(realistic: Results):
-    assert to_latex(grid_table(realistic)).count("{table*}") == 2
-
-
 def test_markdown_escapes_what_would_be_markup():
     assert to_markdown(one_cell(NASTY)).splitlines()[4] == (
         r"| a\|b\_\[bold\]x\[/bold\] \<i\>\&amp;\</i\> 50% #1 \$x\$ {y} \\z \~^ \*s\* \_u \`c\` |"
     )
     assert "| bi_encoder |" in to_markdown(one_cell("bi_encoder"))
-
-
-def test_latex_escapes_what_would_be_markup():
-    assert to_latex(one_cell(NASTY)).splitlines()[8] == (
-        r"a\textbar{}b\_{[}bold{]}x{[}/bold{]} \textless{}i\textgreater{}\&amp;\textless{}/i"
-        r"\textgreater{} 50\% \#1 \$x\$ \{y\} \textbackslash{}z \textasciitilde{}"
-        r"\textasciicircum{} {*}s{*} \_u `c` \\"
-    )
 
 
 def test_rich_shows_names_as_they_are_and_marks_the_best():
@@ -144,8 +109,17 @@ def test_a_table_without_rows_is_still_a_table():
     assert len(to_rich(empty).columns) == 2
 
 
-def test_chinese_names_say_which_latex_can_set_them():
-    assert to_latex(one_cell("中文")).startswith(
-        "% holds East Asian characters: compile with XeLaTeX"
+def test_signs_of_significance_and_arrows_are_in_every_format():
+    table = Table(
+        "c",
+        (Column("Total (ms)", lower_is_better=True),),
+        (((Cell("3.2", (3.0, 3.5), is_best=True, digits=1, sign="†‡"),),),),
     )
-    assert to_latex(one_cell("plain")).startswith("% needs")
+    assert "| **3.2**†‡ [3.0, 3.5] |" in to_markdown(table)
+    assert re.search(r"\| +Total \(ms\) ↓ \|", to_markdown(table))
+    assert "<strong>3.2</strong><sup>†‡</sup> <small>[3.0, 3.5]</small>" in to_html(table)
+    assert "the lowest where its heading has ↓" in to_html(table)
+    console = Console(width=60)
+    with console.capture() as capture:
+        console.print(to_rich(table))
+    assert "3.2†‡" in capture.get()
