@@ -13,7 +13,10 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 CONF = ROOT / "conf"
-GROUPS = ("dataset", "retriever", "reranker", "llm", "sweep", "tracking", "training", "task")
+GROUPS = (
+    "dataset", "retriever", "reranker", "llm", "sweep", "latency", "cost", "tracking", "training",
+    "task",
+)  # fmt: skip
 KEY = re.compile(r"^(?P<indent> *)(?P<key>\w+):(?: +(?P<value>[^#]*?))?(?:\s+# (?P<note>.*))?$")
 SKIPPED = {"_target_", "defaults", "doc_template", "cache_dir", "device", "hydra"}
 INTRO = """# Settings

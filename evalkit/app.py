@@ -35,6 +35,7 @@ from evalkit.tasks import Job, task_module
 from evalkit.tracking.store import parse_address
 
 log = logging.getLogger(__name__)
+_OF_THE_EXPERIMENT = ("sweep", "measures", "gains", "bootstrap", "significance")
 # user:password@ in an address, or password= after its question mark.
 _PASSWORD = re.compile(r"://[^/@\s]*:[^@\s]*@|://\S*[?&]\w*(?:pass|pwd|token)\w*=", re.IGNORECASE)
 
@@ -157,7 +158,7 @@ def build(config: DictConfig, tracking: TrackingSettings) -> Parts:
         rerankers={
             str(name): _instance(node, f"reranker.{name}") for name, node in config.reranker.items()
         },
-        settings={key: settings[key] for key in ("sweep", "measures", "gains", "bootstrap")},
+        settings={key: settings[key] for key in _OF_THE_EXPERIMENT},
         config=settings,
         hidden=checked(PartNames, {"parts": settings["parts"]}, "").parts,
     )

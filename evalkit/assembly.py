@@ -11,7 +11,13 @@ from evalkit.experiment import Experiment
 from evalkit.manifest import build_manifest
 from evalkit.retrievers.remembering import RememberingRetriever
 from evalkit.retrievers.run_file import RunFiles
-from evalkit.settings import BootstrapSettings, MeasureSettings, SweepSettings, checked
+from evalkit.settings import (
+    BootstrapSettings,
+    MeasureSettings,
+    SignificanceSettings,
+    SweepSettings,
+    checked,
+)
 from evalkit.types import Dataset, Neighbours, Reranker, Retriever
 
 
@@ -38,6 +44,7 @@ def assemble(parts: Parts) -> Experiment:
     settings = parts.settings
     fingerprints = {f"retriever.{name}": r.fingerprint for name, r in retrievers.items()}
     fingerprints |= {f"reranker.{name}": r.fingerprint for name, r in rerankers.items()}
+    tests = settings.get("significance", {})
     chosen = {"measures": settings["measures"], "gains": settings["gains"]}
     return Experiment(
         dataset=parts.dataset,
@@ -46,6 +53,7 @@ def assemble(parts: Parts) -> Experiment:
         sweep=checked(SweepSettings, settings["sweep"], "sweep"),
         measures=checked(MeasureSettings, chosen, ""),
         bootstrap=checked(BootstrapSettings, settings["bootstrap"], "bootstrap"),
+        significance=checked(SignificanceSettings, tests, "significance"),
         hidden={name: part for name, part in retrievers.items() if name in parts.hidden},
         manifest=build_manifest(parts.config, fingerprints, parts.dataset.warnings),
     )

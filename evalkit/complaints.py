@@ -111,7 +111,7 @@ def unknown_key(key: str, known: Iterable[str]) -> str:
         )
     if key == "path":
         return (
-            "'path' belongs to task=log and task=synthesize; a collection with queries is "
+            "'path' belongs to a task, such as task=log or task=explain; a collection is "
             "dataset=folder dataset.path=DIR"
         )
     return f"'{key}' is not a setting.{nearest_key(key, known)}"

@@ -10,20 +10,27 @@ are run for each K and retriever.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
+from evalkit.efficiency.index_side import build_index
 from evalkit.errors import ConfigError, ScoreError
 from evalkit.execution import ExecutionLog
 from evalkit.first_stage import first_stage
-from evalkit.measures import MeasureSet, bootstrap_intervals, parse_measures
+from evalkit.measures import MeasureSet, bootstrap_intervals, ceilings, parse_measures
 from evalkit.measures.names import deepest_rank
 from evalkit.progress import track
 from evalkit.results import NO_RERANKER, Results, SystemResult
 from evalkit.run import Run, union
-from evalkit.settings import BootstrapSettings, MeasureSettings, SweepSettings
+from evalkit.settings import (
+    BootstrapSettings,
+    MeasureSettings,
+    SignificanceSettings,
+    SweepSettings,
+)
+from evalkit.statistics.section import check_baselines, significance_section
 from evalkit.types import Dataset, DatasetInfo, Reranker, Retriever, for_retriever
 
 
@@ -40,6 +47,7 @@ class Experiment:
     sweep: SweepSettings
     measures: MeasureSettings
     bootstrap: BootstrapSettings = field(default_factory=BootstrapSettings)
+    significance: SignificanceSettings = field(default_factory=SignificanceSettings)
     manifest: Mapping[str, Any] = field(default_factory=dict)
     hidden: Mapping[str, Retriever] = field(default_factory=dict)
 
@@ -58,6 +66,7 @@ class Experiment:
         if real and not self.sweep.k:
             raise ConfigError("sweep.k is empty; give the candidate sizes, such as sweep.k=[10,50]")
         self._check_sweep(reranks=bool(real))
+        check_baselines(self._uncut_systems(), self.significance.baselines)
         depth = self.depth(self.measure_set())
         for component in (*self.retrievers.values(), *self.rerankers.values()):
             check = getattr(component, "check", None)
@@ -66,6 +75,16 @@ class Experiment:
 
     def _real_rerankers(self) -> list[str]:
         return [name for name in self.rerankers if name != NO_RERANKER]
+
+    def _uncut_systems(self) -> list[str]:
+        """The names that the systems of this grid will have, uncut."""
+        cells = [
+            (retriever, reranker, k)
+            for reranker in self.rerankers
+            for retriever in self.retrievers
+            for k in ([None] if reranker == NO_RERANKER else sorted(set(self.sweep.k)))
+        ]
+        return [SystemResult(*cell, None, {}, {}, {}).system for cell in cells]
 
     def _check_sweep(self, reranks: bool) -> None:
         size = self.dataset.num_docs
@@ -133,7 +152,11 @@ class Experiment:
             execution.add_work(f"retriever.{name}", getattr(retriever, "work", {}))
         with execution.timed("bootstrap"):
             systems = self.with_intervals(systems, measure_set.names)
-        return Results(
+        with execution.timed("ceiling"):
+            ceiling = ceilings(
+                measure_set, self.dataset.qrels, candidates, self.sweep.k, self.sweep.tail
+            )
+        results = Results(
             dataset=dataset_info(self.dataset),
             query_ids=measure_set.query_ids,
             measure_names=measure_set.names,
@@ -143,10 +166,15 @@ class Experiment:
             level=self.bootstrap.level,
             resamples=self.bootstrap.resamples,
             seed=self.bootstrap.seed,
+            interval_method=self.bootstrap.method,
             tags=self.dataset.tags,
             details=self._details(),
+            ceiling=ceiling,
             manifest=self._manifest_with(execution.warnings),
         )
+        with execution.timed("significance"):
+            tested = significance_section(results, self.significance)
+        return replace(results, significance=tested)
 
     def _details(self) -> dict[str, Mapping[str, Any]]:
         """What retrievers and rerankers say about themselves, by "retriever.NAME" and the like."""
@@ -168,7 +196,7 @@ class Experiment:
         candidates: dict[str, Run] = {}
         for name, retriever in self.retrievers.items():
             with execution.timed(f"index {name}"):
-                retriever.index(self.dataset)
+                build_index(name, {**self.retrievers, **self.hidden}, self.dataset)
             with execution.timed(f"retrieve {name}"):
                 candidates[name] = first_stage(retriever, self.dataset, depth)
             empty = int((candidates[name].sizes == 0).sum())
@@ -252,7 +280,9 @@ class Experiment:
         """The systems with bootstrap intervals; all share the same resamples of queries."""
         columns = np.stack([s.values[name] for s in systems for name in names], axis=1)
         settings = self.bootstrap
-        bounds = bootstrap_intervals(columns, settings.resamples, settings.level, settings.seed)
+        bounds = bootstrap_intervals(
+            columns, settings.resamples, settings.level, settings.seed, settings.method
+        )
         each = iter(bounds.tolist())
         return [
             SystemResult(**{**vars(s), "ci": {name: tuple(next(each)) for name in names}})

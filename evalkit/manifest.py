@@ -16,7 +16,7 @@ from evalkit.models import resolve_device
 
 LIBRARIES = (
     "bm25s", "faiss-cpu", "FlagEmbedding", "hydra-core", "ir-datasets", "ir-measures", "jieba",
-    "mlflow", "numpy", "peft", "pyarrow", "PyStemmer", "pytrec_eval-terrier",
+    "mlflow", "numpy", "peft", "pyarrow", "PyStemmer", "pytrec_eval-terrier", "scipy",
     "sentence-transformers", "tokenizers", "torch", "transformers",
 )  # fmt: skip
 

@@ -6,7 +6,7 @@ A folder with a file named INCOMPLETE holds a run that is going on, was interrup
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,15 +21,15 @@ from evalkit.io import (
     write_parquet,
     write_text,
 )
-from evalkit.report.details import details_markdown
 from evalkit.report.html import report_html
 from evalkit.report.plots import plots
-from evalkit.report.table import tables, to_latex, to_markdown
+from evalkit.report.table import table_files
 from evalkit.results import Results
 from evalkit.saved import MARKER
 from evalkit.types import Query
 
 WRITING = "results are being written"
+LATENCY = "latency.parquet"
 
 
 @contextmanager
@@ -71,11 +71,16 @@ def _mark_unfinished(folder: Path, state: str) -> None:
 
 
 def write_output(
-    folder: Path, results: Results, queries: Sequence[Query], execution: ExecutionLog
+    folder: Path,
+    results: Results,
+    queries: Sequence[Query],
+    execution: ExecutionLog,
+    times: Mapping[str, Any] | None = None,
 ) -> None:
     """Write the whole output contract, then take the INCOMPLETE mark away.
 
-    queries: their texts go into the report.
+    queries: their texts go into the report. times: the columns of latency.parquet, where latency
+    was measured.
     """
     mark(folder, WRITING)
     _remove_stale(folder)
@@ -83,18 +88,29 @@ def write_output(
         write_text(folder / "runs" / f"{name}.trec", format_run(run, name))
     write_parquet(folder / "per_query.parquet", results.per_query())
     write_jsonl(folder / "queries.jsonl", _query_rows(results, queries))
-    pictures = plots(results)
-    texts = {query.query_id: query.text for query in queries}
-    for name, data in pictures.items():
-        write_bytes(folder / "plots" / name, data)
-    shown = tables(results)
-    sections = [*map(to_markdown, shown), details_markdown(results)]
-    write_text(folder / "table.md", "\n\n".join(filter(None, sections)) + "\n")
-    write_text(folder / "table.tex", "\n\n".join(map(to_latex, shown)) + "\n")
-    write_text(folder / "report.html", report_html(results, pictures, texts))
+    if times is not None:
+        write_parquet(folder / LATENCY, dict(times))
+    for name, text in table_files(results).items():
+        write_text(folder / name, text)
+    write_report(folder, results, {query.query_id: query.text for query in queries})
     write_json(folder / "execution.json", vars(execution))
     write_json(folder / "results.json", results.as_json())
     (folder / MARKER).unlink(missing_ok=True)
+
+
+def write_report(folder: Path, results: Results, texts: Mapping[str, str]) -> None:
+    """Write plots/ and report.html; plots of other names, of an earlier report, go.
+
+    texts: query_id → text, shown beside the queries.
+    """
+    pictures = plots(results)
+    for name, data in pictures.items():
+        write_bytes(folder / "plots" / name, data)
+    write_text(folder / "report.html", report_html(results, pictures, texts))
+    for pattern in ("plots/*.png", "plots/*.svg"):
+        for path in folder.glob(pattern):
+            if path.name not in pictures:
+                path.unlink()
 
 
 def _query_rows(results: Results, queries: Sequence[Query]) -> Iterator[dict[str, Any]]:
@@ -105,6 +121,11 @@ def _query_rows(results: Results, queries: Sequence[Query]) -> Iterator[dict[str
 
 def _remove_stale(folder: Path) -> None:
     """Results of an earlier run in the same folder must not mix with this one's."""
-    for pattern in ("results.json", "runs/*.trec", "plots/*.png"):
+    for pattern in (
+        "results.json",
+        LATENCY,
+        "runs/*.trec",
+        "tables/*.csv",
+    ):
         for path in folder.glob(pattern):
             path.unlink()

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from evalkit.run import Run
-from evalkit.types import DatasetInfo
+from evalkit.types import DatasetInfo, IntervalMethod
 
 SCHEMA = 1
 NO_RERANKER = "none"
@@ -58,10 +58,14 @@ class Results:
     measure_names: ir_measures' names, in the order they were asked for; the first is the primary.
     runs: run_name → uncut ranking. union_pairs: reranker → distinct (query, doc) pairs that its
     grid needs. tags: query_id → tags, where the collection has them. manifest: where the numbers
-    come from (config, fingerprints, versions, device), plain JSON data. level, resamples, seed: of
-    the bootstrap intervals, those of paired differences too. details: component, such as
-    "reranker.ltr" → what it learned or met, plain JSON data. efficiency: what `evalkit.efficiency`
-    measured (latency, load, index, energy, cost), plain JSON data; empty where nothing was.
+    come from (config, fingerprints, versions, device), plain JSON data. level, resamples, seed,
+    interval_method: of the bootstrap intervals, those of paired differences too. details:
+    component, such as "reranker.ltr" → what it learned or met, plain JSON data. efficiency: what
+    `evalkit.efficiency` measured (latency, load, index, energy, cost), plain JSON data; empty where
+    nothing was.
+    significance: what `evalkit.statistics` tested (its section.py), plain JSON data; empty where
+    nothing was. ceiling: retriever → K → measure → the mean that an oracle reaches by reranking the
+    first K candidates by their grades.
     """
 
     dataset: DatasetInfo
@@ -75,8 +79,11 @@ class Results:
     level: float = 0.95
     resamples: int = 10_000
     seed: int = 0
+    interval_method: IntervalMethod = "percentile"
     details: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     efficiency: Mapping[str, Any] = field(default_factory=dict)
+    significance: Mapping[str, Any] = field(default_factory=dict)
+    ceiling: Mapping[str, Mapping[int, Mapping[str, float]]] = field(default_factory=dict)
 
     @property
     def uncut(self) -> list[SystemResult]:
@@ -112,8 +119,16 @@ class Results:
             "union_pairs": dict(self.union_pairs),
             "details": dict(self.details),
             **({"efficiency": dict(self.efficiency)} if self.efficiency else {}),
+            **({"significance": dict(self.significance)} if self.significance else {}),
+            **({"ceiling": self._ceiling()} if self.ceiling else {}),
             "systems": systems,
             "manifest": dict(self.manifest),
+        }
+
+    def _ceiling(self) -> dict[str, dict[str, dict[str, float]]]:
+        return {
+            retriever: {str(k): dict(means) for k, means in by_k.items()}
+            for retriever, by_k in self.ceiling.items()
         }
 
     def per_query(self) -> dict[str, Any]:

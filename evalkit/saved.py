@@ -61,7 +61,13 @@ def load_results(folder: Path) -> Results:
             level=saved["ci_level"],
             details=saved["details"],
             efficiency=saved.get("efficiency", {}),
+            significance=saved.get("significance", {}),
+            ceiling={
+                retriever: {int(k): means for k, means in by_k.items()}
+                for retriever, by_k in saved.get("ceiling", {}).items()
+            },
             **{key: bootstrap[key] for key in ("resamples", "seed") if key in bootstrap},
+            interval_method=bootstrap.get("method", "percentile"),
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise DataError(

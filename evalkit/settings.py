@@ -9,8 +9,11 @@ from typing import Any, Literal, TypeVar, get_type_hints
 
 from evalkit.errors import ConfigError, nearest
 from evalkit.run import Tail
+from evalkit.types import IntervalMethod
 
 T = TypeVar("T")
+SignificanceTest = Literal["t", "randomisation", "bootstrap"]
+Correction = Literal["holm", "bonferroni", "bh", "none"]
 
 
 @dataclass(frozen=True)
@@ -36,17 +39,51 @@ class MeasureSettings:
 
 @dataclass(frozen=True)
 class BootstrapSettings:
-    """Percentile bootstrap over queries: resamples, level of the interval, random seed."""
+    """Bootstrap over queries: resamples, level of the interval, random seed; method: see
+    `evalkit.measures.bootstrap`."""
 
     resamples: int = 10_000
     level: float = 0.95
     seed: int = 0
+    method: IntervalMethod = "percentile"
 
     def __post_init__(self) -> None:
         if self.resamples < 100 or not 0 < self.level < 1:
             raise ConfigError(
                 f"bootstrap: resamples={self.resamples}, level={self.level}; expected resamples "
                 "≥ 100 and 0 < level < 1"
+            )
+
+
+@dataclass(frozen=True)
+class SignificanceSettings:
+    """Which differences between systems count: see `evalkit.statistics`.
+
+    level: of a two-sided test, after correction over the comparisons on a measure. baselines: names
+    of systems that all others are compared with; None for the first stages, [] for no tests.
+    resamples, seed: of the randomisation and bootstrap tests. power, difference: the table says how
+    many queries would show this difference with this power.
+    """
+
+    test: SignificanceTest = "t"
+    correction: Correction = "holm"
+    level: float = 0.05
+    baselines: list[str] | None = None
+    resamples: int = 10_000
+    seed: int = 0
+    power: float = 0.8
+    difference: float = 0.02
+
+    def __post_init__(self) -> None:
+        if not 0 < self.level < 1 or not self.level < self.power < 1:
+            raise ConfigError(
+                f"significance: level={self.level:g}, power={self.power:g}; expected 0 < level < "
+                "power < 1, such as significance.level=0.05 significance.power=0.8"
+            )
+        if self.resamples < 100 or self.difference <= 0:
+            raise ConfigError(
+                f"significance: resamples={self.resamples}, difference={self.difference:g}; "
+                "expected resamples ≥ 100 and difference > 0"
             )
 
 
@@ -64,6 +101,37 @@ class TrackingSettings:
         for key in ("uri", "experiment"):
             if self.kind == "mlflow" and not getattr(self, key):
                 raise ConfigError(f"tracking.{key} is empty; give it a value, or use tracking=off")
+
+
+@dataclass(frozen=True)
+class LatencySettings:
+    """kind: "on" or "off". queries: drawn at random, at most so many; repeats: of each. warmup:
+    queries that are answered before. budget_s: seconds that all this may take; fewer queries are
+    asked where they would not fit, two at least. resamples: of queries, for intervals. seed: of
+    the draws and orders. predict_k: candidate sizes that the timing model predicts. energy_s:
+    seconds that each system answers queries while energy is counted; 0 counts none."""
+
+    kind: Literal["on", "off"] = "off"
+    queries: int = 50
+    repeats: int = 3
+    warmup: int = 3
+    budget_s: float = 45.0
+    resamples: int = 1000
+    seed: int = 0
+    predict_k: list[int] = field(default_factory=lambda: [100, 200])
+    energy_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        least = {"queries": 2, "repeats": 1, "warmup": 1, "resamples": 100, "seed": 0}
+        for key, value in least.items():
+            if getattr(self, key) < value:
+                raise ConfigError(f"latency.{key}={getattr(self, key)}: expected at least {value}")
+        if self.energy_s < 0:
+            raise ConfigError(f"latency.energy_s={self.energy_s:g}: expected 0 or more seconds")
+        if self.budget_s <= 0:
+            raise ConfigError(f"latency.budget_s={self.budget_s:g}: expected seconds above 0")
+        if min(self.predict_k, default=1) < 1:
+            raise ConfigError(f"latency.predict_k={self.predict_k}: expected sizes of at least 1")
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 from evalkit.errors import ConfigError
 
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from evalkit.run import Run
 
+# How an interval is read off resampled means: see `evalkit.measures.bootstrap`.
+IntervalMethod = Literal["percentile", "expanded"]
 DOC_TEMPLATE = "{title} {text}"
 _PLACEHOLDER = re.compile(r"\{(title|text)\}")
 
@@ -244,6 +246,8 @@ class Reranker(Protocol):
       `uses`: after that, the names of the rerankers that it calls (a circle is refused).
     - `for_retriever(name) -> Reranker`: the one to use over this retriever's candidates, where
       something is fitted to them, such as a fusion weight. It then depends on the list.
+    - `fits_to_queries`: True if `rerank` also fits something to queries, such as a weight or a
+      model; what it takes for one query alone is then not measured.
     - `filters`: True if it may drop candidates, as a threshold does.
     - `work: Mapping[str, int]`: what the last call of `rerank` cost, by unit (asked, reused,
       scored pairs; requests; tokens). It goes to execution.json.

@@ -16,6 +16,8 @@ from evalkit.retrievers.bm25 import BM25Retriever
 from evalkit.saved import load_results, query_texts
 from evalkit.settings import BootstrapSettings, MeasureSettings, SweepSettings
 
+BOOTSTRAP = {"resamples": 500, "level": 0.9, "seed": 3, "method": "expanded"}
+
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory):
@@ -28,8 +30,8 @@ def saved(tmp_path_factory):
         {"none": NoReranker(), "hash": PointwiseReranker(HashScorer(), cache_dir=folder / "cache")},
         SweepSettings(k=[5, 10], n=[3]),
         MeasureSettings(["nDCG@10", "R@20"]),
-        BootstrapSettings(resamples=500, level=0.9, seed=3),
-        manifest={"config": {"bootstrap": {"resamples": 500, "level": 0.9, "seed": 3}}},
+        BootstrapSettings(**BOOTSTRAP),
+        manifest={"config": {"bootstrap": BOOTSTRAP}},
     ).run()
     write_output(folder / "out", results, dataset.queries, ExecutionLog())
     return folder / "out", results, dataset
@@ -40,7 +42,10 @@ def test_what_was_written_is_read_back(saved):
     found = load_results(folder)
     assert found.as_json() == results.as_json()
     assert tuple(found.query_ids) == tuple(results.query_ids)
-    assert (found.level, found.resamples, found.seed) == (0.9, 500, 3)
+    kept = found.level, found.resamples, found.seed, found.interval_method
+    assert kept == (0.9, 500, 3, "expanded")
+    assert found.significance["comparisons"] == results.significance["comparisons"]
+    assert len(found.significance["comparisons"]) == 2 * 2
     for ours, theirs in zip(results.systems, found.systems, strict=True):
         assert ours.system == theirs.system
         for measure in results.measure_names:

@@ -10,13 +10,13 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from mlflow_servers import serving
 from tiny import ListReranker
 
 import evalkit
@@ -355,9 +355,10 @@ def test_24_pipelines_are_logged_in_seconds(tmp_path: Path, database: Path, clie
         for k in ks
     ]
     write_json(folder / "results.json", content)
-    start = time.perf_counter()
+    # The processor's time: how long the clock takes depends on who else uses the machine.
+    start = time.process_time()
     run = log_output(folder, f"sqlite:///{database}", "large")
-    assert time.perf_counter() - start < 20
+    assert time.process_time() - start < 10
     assert len(children(client, run)) == 24
     assert set(history(client, children(client, run)["r7+x"], "quality_interval/P_8_high")) == set(
         ks
@@ -498,42 +499,8 @@ def test_importing_tracking_does_not_import_mlflow() -> None:
 
 @pytest.fixture
 def server(tmp_path: Path, closed_port: int) -> Iterator[str]:
-    uri = f"http://127.0.0.1:{closed_port}"
-    command = [
-        sys.executable,
-        "-m",
-        "mlflow",
-        "server",
-        "--workers",
-        "1",
-        "--port",
-        f"{closed_port}",
-    ]
-    command += ["--backend-store-uri", f"sqlite:///{tmp_path}/server.db"]
-    command += ["--artifacts-destination", f"{tmp_path}/server-artifacts"]
-    environment = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"}
-    with open(tmp_path / "server.log", "w") as log:
-        process = subprocess.Popen(
-            command, cwd=tmp_path, env=environment, stdout=log, stderr=log, start_new_session=True
-        )
-    try:
-        deadline = time.monotonic() + 90
-        while not is_up(uri):
-            if time.monotonic() > deadline or process.poll() is not None:
-                pytest.fail((tmp_path / "server.log").read_text())
-            time.sleep(0.5)
+    with serving(tmp_path, closed_port, f"sqlite:///{tmp_path}/server.db") as uri:
         yield uri
-    finally:
-        os.killpg(process.pid, 15)
-        process.wait(timeout=20)
-
-
-def is_up(uri: str) -> bool:
-    try:
-        with urllib.request.urlopen(f"{uri}/health", timeout=2) as answer:
-            return bool(answer.status == 200)
-    except OSError:
-        return False
 
 
 @pytest.mark.slow

@@ -7,14 +7,12 @@ later what it missed. Logging a folder twice gives one run.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from evalkit.errors import TrackingError
-from evalkit.tracking.content import DatasetContent, Output, RunContent, read_output
-from evalkit.tracking.limits import LONG_PARAMS
+from evalkit.tracking.content import Output, read_output
+from evalkit.tracking.delivery import OUTPUT_ID, PARENT, deliver
 from evalkit.tracking.store import Address, connected, parse_address
 
 if TYPE_CHECKING:
@@ -22,8 +20,9 @@ if TYPE_CHECKING:
 
 __all__ = ["TrackedRun", "log_content", "log_output"]
 
-OUTPUT_ID = "evalkit.output_id"
-PARENT = "mlflow.parentRunId"
+# Is it a server? → requests at the same time. A server's answers are waited for together; SQLite
+# takes one writer, and more of them would only wait for each other.
+_AT_ONCE = {True: 8, False: 1}
 
 
 class TrackedRun(NamedTuple):
@@ -61,7 +60,7 @@ def log_content(
         experiment_id = _experiment_id(client, address, experiment)
         run_id = _logged(client, experiment_id, output.output_id)
         if run_id is None:
-            run_id = _log(client, experiment_id, output, run_name or output.folder.name)
+            run_id = deliver(client, experiment_id, output, run_name, _AT_ONCE[address.is_server])
     server = address.shown.rstrip("/") if address.is_server else "http://127.0.0.1:5000"
     command = f"mlflow ui --backend-store-uri {shlex.quote(address.shown)}"
     return TrackedRun(
@@ -106,54 +105,3 @@ def _logged(client: MlflowClient, experiment_id: str, output_id: str) -> str | N
         for half in (*children, run):
             client.delete_run(half.info.run_id)
     return None
-
-
-def _log(client: MlflowClient, experiment_id: str, output: Output, name: str) -> str:
-    tags = {OUTPUT_ID: output.output_id}
-    with _started(client, experiment_id, name, output.parent, tags, output.dataset) as parent:
-        for file in output.files:
-            folder = file.parent.as_posix() if file.parent.parts else None
-            client.log_artifact(parent, str(output.folder / file), folder)
-        # The UI lists the newest run first: logged backwards, they stand as in the tables.
-        for child in reversed(output.children):
-            nested = {PARENT: parent}
-            with _started(client, experiment_id, child.name, child, nested, output.dataset):
-                pass
-    return parent
-
-
-@contextmanager
-def _started(
-    client: MlflowClient,
-    experiment_id: str,
-    name: str,
-    content: RunContent,
-    tags: dict[str, str],
-    dataset: DatasetContent,
-) -> Iterator[str]:
-    """A run with its content logged: FINISHED when the block ends, FAILED if it raises."""
-    from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param
-
-    run = client.create_run(experiment_id, tags={**content.tags, **tags}, run_name=name)
-    run_id = run.info.run_id
-    try:
-        now = run.info.start_time
-        client.log_batch(
-            run_id,
-            metrics=[Metric(p.name, p.value, now, p.step) for p in content.points],
-            params=[Param(key, value) for key, value in content.params.items()],
-        )
-        source = Dataset(
-            dataset.name, dataset.digest, "evalkit", dataset.source, profile=dataset.profile
-        )
-        context = InputTag("mlflow.data.context", "eval")
-        client.log_inputs(run_id, datasets=[DatasetInput(source, [context])])
-        if content.long:
-            client.log_dict(run_id, dict(content.long), LONG_PARAMS)
-        yield run_id
-    except BaseException:
-        # The first error says what went wrong; a dead server cannot be told either.
-        with suppress(Exception):
-            client.set_terminated(run_id, "FAILED")
-        raise
-    client.set_terminated(run_id)

@@ -1,15 +1,14 @@
 """What of an output folder goes to MLflow, as plain data: nothing here knows a server.
 
-One parent run for the experiment and one child run for each pipeline (retriever+reranker), whose
-metrics have K as their step, so that MLflow draws quality over K. A pipeline without a reranker
-does not depend on K and becomes a flat line.
+One parent run for the experiment and one child run for each pipeline (retriever+reranker): its
+settings, its curves over K (see `points`) and its queries (see `query_table`).
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,30 +21,32 @@ from evalkit.tracking.limits import (
     LONGEST_PARAM,
     LONGEST_TAG,
     flatten,
-    metric_names,
     param_names,
     shortened,
 )
+from evalkit.tracking.points import Point, points_of
+from evalkit.tracking.query_table import TABLES, TABLES_TAG, QueryTable, query_tables
 
 RESULTS = "results.json"
-
-
-class Point(NamedTuple):
-    """A metric's value at a step; the step is K."""
-
-    name: str
-    value: float
-    step: int
+_BETWEEN_TABLES = "\n\n\n"
+_MORE = (
+    "\n\nFurther tables are in the artifact table.md; report.html has everything, and each "
+    "pipeline's queries are in the artifact per_query.json of its run."
+)
 
 
 class RunContent(NamedTuple):
-    """What one MLflow run is to hold; `long` are values that MLflow would cut, by full name."""
+    """What one MLflow run is to hold; `long` are values that MLflow would cut, by full name.
+
+    table: the primary measure of each query, None where there is none to show.
+    """
 
     name: str
     params: Mapping[str, str]
     tags: Mapping[str, str]
     points: Sequence[Point]
     long: Mapping[str, str]
+    table: QueryTable | None = None
 
 
 class DatasetContent(NamedTuple):
@@ -97,21 +98,24 @@ def _output(folder: Path, results: Mapping[str, Any]) -> Output:
     retrievers, rerankers = ({pair[i]: None for pair in pipelines} for i in (0, 1))
     tags = _tags(folder, results["dataset"], manifest)
     parent_tags = tags | {
+        "evalkit.role": "experiment",
         "evalkit.retriever": ", ".join(retrievers),
         "evalkit.reranker": ", ".join(rerankers),
         "mlflow.note.content": _note(folder),
     }
-    names = metric_names(results["measures"])
-    sweep = sorted({s["k"] for s in systems if s["k"] is not None})
-    children = [
-        _content(
-            retriever if reranker == NO_RERANKER else f"{retriever}+{reranker}",
-            _settings(retriever, reranker, results["dataset"], manifest),
-            tags | {"evalkit.retriever": retriever, "evalkit.reranker": reranker},
-            list(_points(cells, names, sweep)),
-        )
-        for (retriever, reranker), cells in pipelines.items()
-    ]
+    tables = query_tables(folder)
+    children = []
+    for (retriever, reranker), cells in pipelines.items():
+        name = retriever if reranker == NO_RERANKER else f"{retriever}+{reranker}"
+        params = _settings(retriever, reranker, results["dataset"], manifest)
+        own = {
+            "evalkit.role": "pipeline",
+            "evalkit.pipeline": name,
+            "evalkit.retriever": retriever,
+            "evalkit.reranker": reranker,
+        }
+        points = list(points_of(results, retriever, reranker, cells))
+        children.append(_content(name, params, tags | own, points, tables.get(name)))
     return Output(
         folder,
         hashlib.sha256((folder / RESULTS).read_bytes()).hexdigest()[:32],
@@ -120,27 +124,6 @@ def _output(folder: Path, results: Mapping[str, Any]) -> Output:
         children,
         _files(folder),
     )
-
-
-def _points(
-    cells: Iterable[Mapping[str, Any]], names: Mapping[str, str], sweep: Sequence[int]
-) -> Iterator[Point]:
-    """The points of one pipeline; a value that is not defined (null) gives none.
-
-    MLflow draws a section of charts for what stands before a '/', and sorts sections by name:
-    "quality/NDCG_10", "quality_N5/NDCG_10" for rankings cut to N, and the interval's bounds in
-    "quality_interval/NDCG_10_low".
-    """
-    for cell in cells:
-        cut = "" if cell["n"] is None else f"_N{cell['n']}"
-        values: dict[str, float | None] = {}
-        for measure, value in cell["measures"].items():
-            low, high = cell["ci"].get(measure, (None, None))
-            bound = f"quality_interval{cut}/{names[measure]}"
-            values |= {f"{bound}_low": low, f"{bound}_high": high}
-            values[f"quality{cut}/{names[measure]}"] = value
-        for step in [cell["k"]] if cell["k"] is not None else sweep or [0]:
-            yield from (Point(k, v, step) for k, v in values.items() if v is not None)
 
 
 def _settings(
@@ -164,6 +147,7 @@ def _tags(folder: Path, dataset: Mapping[str, Any], manifest: Mapping[str, Any])
     """The tags of parent and children; what the manifest lacks is left out."""
     libraries = ", ".join(f"{k} {v}" for k, v in manifest.get("libraries", {}).items())
     tags = {
+        "evalkit.task": "run",
         "evalkit.version": manifest.get("evalkit"),
         "evalkit.git_commit": manifest.get("git_commit"),
         "evalkit.created": manifest.get("created"),
@@ -182,10 +166,13 @@ def _tags(folder: Path, dataset: Mapping[str, Any], manifest: Mapping[str, Any])
 
 
 def _note(folder: Path) -> str:
-    """The run's description: the table of results, where it is short enough to be one."""
-    table = folder / "table.md"
-    text = table.read_text(encoding="utf-8") if table.is_file() else ""
-    return text if len(text) <= LONGEST_TAG else "The results are in the artifact table.md."
+    """The run's description: the tables of results, as many of them as it may hold."""
+    path = folder / "table.md"
+    tables = path.read_text(encoding="utf-8").split(_BETWEEN_TABLES) if path.is_file() else []
+    shown = len(tables)
+    while shown and len(_BETWEEN_TABLES.join(tables[:shown])) > LONGEST_TAG - len(_MORE):
+        shown -= 1
+    return _BETWEEN_TABLES.join(tables[:shown]) + ("" if shown == len(tables) else _MORE)
 
 
 def _dataset(dataset: Mapping[str, Any]) -> DatasetContent:
@@ -201,13 +188,19 @@ def _dataset(dataset: Mapping[str, Any]) -> DatasetContent:
 
 
 def _content(
-    name: str, params: Mapping[str, str], tags: Mapping[str, str], points: Sequence[Point]
+    name: str,
+    params: Mapping[str, str],
+    tags: Mapping[str, str],
+    points: Sequence[Point],
+    table: QueryTable | None = None,
 ) -> RunContent:
     """A run's content with legal names; values that MLflow would cut are in `long` instead."""
     short, long = shortened(params, LONGEST_PARAM)
     named = dict(zip(param_names(params), short.values(), strict=True))
     short_tags, long_tags = shortened(tags, LONGEST_TAG)
-    return RunContent(name, named, short_tags, points, long | long_tags)
+    if table:
+        short_tags[TABLES_TAG] = TABLES
+    return RunContent(name, named, short_tags, points, long | long_tags, table)
 
 
 def _files(folder: Path) -> list[Path]:

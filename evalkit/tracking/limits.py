@@ -57,6 +57,11 @@ def shortened(values: Mapping[str, str], limit: int) -> tuple[dict[str, str], di
     return {**values, **hints}, long
 
 
+def cut(name: str, limit: int) -> str:
+    """A name of at most `limit` characters; that it goes on shows in its end."""
+    return name if len(name) <= limit else name[: limit - 4] + " ..."
+
+
 def _distinct(names: Iterable[str]) -> list[str]:
     """The names, a repeated one with "_2", "_3", ... so that no value takes another's place."""
     seen: Counter[str] = Counter()

@@ -10,7 +10,7 @@ from typing import Any
 
 from evalkit.errors import DataError
 from evalkit.io import read_json
-from evalkit.tracking.content import DatasetContent, Output, Point, RunContent
+from evalkit.tracking.content import DatasetContent, Output, RunContent
 from evalkit.tracking.limits import (
     LONGEST_DATASET_NAME,
     LONGEST_DIGEST,
@@ -21,6 +21,7 @@ from evalkit.tracking.limits import (
     param_names,
     shortened,
 )
+from evalkit.tracking.points import Point
 
 RECORD = "training.json"
 # Beside the record; the weights and the texts stay where they are.

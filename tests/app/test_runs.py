@@ -11,7 +11,7 @@ import pytest
 
 CONTRACT = {
     "results.json", "per_query.parquet", "execution.json", "table.md", "table.tex", "report.html",
-    "runs", "plots",
+    "queries.jsonl", "runs", "plots", "tables",
 }  # fmt: skip
 
 
