@@ -12,6 +12,10 @@ from hypothesis import settings
 
 from evalkit.datasets.folder import FolderDataset
 
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Several test processes share the cores: each library keeps to one, before it is loaded.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 SHARED = Path(__file__).parents[1].parent / "shared" / "data"
 
 # Derandomised, so that a commit is either green or red; no deadline on machines that are shared.

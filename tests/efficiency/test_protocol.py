@@ -86,7 +86,7 @@ def test_a_reranker_that_sleeps_is_measured_within_two_percent(dataset):
     """On the machine's own clock, against what the reranker knows to have slept: a busy machine
     makes a sleep longer, measuring must not. What measuring adds is less than 1 %."""
     clock, ks, queries, repeats = RealClock(), (10, 20, 40), 5, 2
-    made, reranker = slept(dataset, clock, ks=ks, n=(), fixed=20.0, per_pair=1.0)
+    made, reranker = slept(dataset, clock, ks=ks, n=(), fixed=80.0, per_pair=2.0)
     measured = measure(made, settings(queries=queries, repeats=repeats), clock)
     by_call = dict.fromkeys(reranker.asked, ())
     for call, ms in zip(reranker.asked, reranker.took, strict=True):
