@@ -42,7 +42,10 @@ def test_nothing_is_drawn_off_a_terminal(monkeypatch):
 def test_bars_within_bars_and_early_exits_leave_the_terminal_whole(terminal):
     for _ in progress.track(range(2), "Outer", 2):
         for _ in progress.track(range(5), "Inner", 5):
-            time.sleep(0.1)
+            # The bar is drawn by a thread, whose turn a busy machine puts off.
+            end = time.monotonic() + 10
+            while "Inner" not in terminal.getvalue() and time.monotonic() < end:
+                time.sleep(0.02)
             break
         time.sleep(0.1)
     assert "Inner" in terminal.getvalue()
