@@ -28,7 +28,7 @@ from omegaconf.errors import OmegaConfBaseException
 from evalkit.assembly import Parts
 from evalkit.choices import choice_files, data_folder, listed
 from evalkit.complaints import PLURAL, explained, readable, unknown_key
-from evalkit.errors import ConfigError, EvalkitError
+from evalkit.errors import Alarm, ConfigError, EvalkitError
 from evalkit.progress import stderr
 from evalkit.settings import PartNames, TrackingSettings, checked
 from evalkit.tasks import Job, task_module
@@ -52,8 +52,13 @@ def main() -> None:
     store_experiments()
     OmegaConf.register_new_resolver("evalkit.choices", listed, replace=True)
     run = hydra.main(version_base="1.3", config_path=str(data_folder("conf")), config_name="config")
+    alarmed: list[bool] = []
+
+    def watched(config: DictConfig) -> None:
+        alarmed.append(job(config))
+
     try:
-        run(job)()
+        run(watched)()
     except (HydraException, OmegaConfBaseException) as error:
         complain(explained(_whole_message(error), known_keys, choice_files))
     except (OSError, ValueError) as error:
@@ -65,12 +70,19 @@ def main() -> None:
     except KeyboardInterrupt:
         stderr.print("Interrupted. Scored pairs are kept: the same command goes on from there.")
         sys.exit(130)
+    if any(alarmed):
+        sys.exit(Alarm.exit_code)
 
 
 def complain(message: str, exit_code: int = EvalkitError.exit_code) -> NoReturn:
-    """One line on stderr, and the end."""
-    sys.stderr.write(f"evalkit: {' '.join(message.splitlines())}\n")
+    """A line on stderr, and the end."""
+    say(message)
     sys.exit(exit_code)
+
+
+def say(message: str) -> None:
+    """One line on stderr."""
+    sys.stderr.write(f"evalkit: {' '.join(message.splitlines())}\n")
 
 
 def store_experiments() -> None:
@@ -80,18 +92,25 @@ def store_experiments() -> None:
         ConfigStore.instance().store(group="experiment", name=name, node=node, package="_global_")
 
 
-def job(config: DictConfig) -> None:
-    """One Hydra job. The user's mistakes end it here: Hydra would print its own line about them."""
+def job(config: DictConfig) -> bool:
+    """One Hydra job; whether it ended in an Alarm, which does not keep the next jobs from running.
+
+    The user's mistakes end the program here: Hydra would print its own line about them.
+    """
     quiet_libraries()
     folder = Path(HydraConfig.get().runtime.output_dir)
     try:
         perform(config, folder)
+    except Alarm as error:
+        say(str(error))
+        return True
     except EvalkitError as error:
         complain(str(error), error.exit_code)
     except OmegaConfBaseException as error:
         complain(explained(_whole_message(error), known_keys, choice_files))
     finally:
         _remove_empty(folder)
+    return False
 
 
 def perform(config: DictConfig, folder: Path) -> None:
@@ -132,8 +151,9 @@ def check_sections(config: DictConfig) -> list[str]:
         raise ConfigError(f"{key} has no value; give it as {key}={PLURAL.get(key, 'VALUE')}")
     if not str(config.name or "").strip():
         raise ConfigError("name is empty; it names the output folder: name=my-first-sweep")
-    if not isinstance(config.dry_run, bool):
-        raise ConfigError(f"dry_run={config.dry_run}: expected true or false")
+    for key in ("dry_run", "plots"):
+        if not isinstance(config[key], bool):
+            raise ConfigError(f"{key}={config[key]}: expected true or false")
     return sorted(added)
 
 

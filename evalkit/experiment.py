@@ -16,14 +16,15 @@ from typing import Any
 import numpy as np
 
 from evalkit.efficiency.index_side import build_index
-from evalkit.errors import ConfigError, ScoreError
+from evalkit.errors import ConfigError
 from evalkit.execution import ExecutionLog
 from evalkit.first_stage import first_stage
 from evalkit.measures import MeasureSet, bootstrap_intervals, ceilings, parse_measures
 from evalkit.measures.names import deepest_rank
 from evalkit.progress import track
 from evalkit.results import NO_RERANKER, Results, SystemResult
-from evalkit.run import Run, union
+from evalkit.run import Run
+from evalkit.second_stage import rerank_grid
 from evalkit.settings import (
     BootstrapSettings,
     MeasureSettings,
@@ -31,7 +32,7 @@ from evalkit.settings import (
     SweepSettings,
 )
 from evalkit.statistics.section import check_baselines, significance_section
-from evalkit.types import Dataset, DatasetInfo, Reranker, Retriever, for_retriever
+from evalkit.types import Dataset, DatasetInfo, Reranker, Retriever
 
 
 @dataclass(frozen=True)
@@ -136,7 +137,9 @@ class Experiment:
         union_pairs: dict[str, int] = {}
         for reranker_name, reranker in self.rerankers.items():
             with execution.timed(f"rerank {reranker_name}"):
-                cells, pairs = self.rerank(reranker_name, reranker, candidates, execution)
+                cells, pairs = rerank_grid(
+                    reranker_name, reranker, self.dataset, candidates, self.sweep, execution
+                )
             if reranker_name != NO_RERANKER:
                 union_pairs[reranker_name] = pairs
             with execution.timed(f"measure {reranker_name}"):
@@ -170,6 +173,7 @@ class Experiment:
             tags=self.dataset.tags,
             details=self._details(),
             ceiling=ceiling,
+            qrels=self.dataset.qrels,
             manifest=self._manifest_with(execution.warnings),
         )
         with execution.timed("significance"):
@@ -204,58 +208,6 @@ class Experiment:
                 queries = f"{empty} {'query' if empty == 1 else 'queries'}"
                 execution.warn(f"{name} finds nothing for {queries}; they count 0")
         return candidates
-
-    def rerank(
-        self,
-        name: str,
-        reranker: Reranker,
-        candidates: Mapping[str, Run],
-        execution: ExecutionLog,
-    ) -> tuple[dict[tuple[str, int | None], tuple[Run, float]], int]:
-        """(retriever, K) → (ranking, share of tied scores) of one reranker; and its pairs.
-
-        One call on the union of all candidates serves every cell, unless the reranker depends on
-        the list: then one call per cell.
-        """
-        if name == NO_RERANKER:
-            return {(r, None): (run, run.tied_share()) for r, run in candidates.items()}, 0
-        queries, ks = self.dataset.queries, sorted(set(self.sweep.k))
-        heads: dict[tuple[str, int], Run] = {}
-        if reranker.depends_on_list:
-            pairs = len(union([run.top(ks[-1]) for run in candidates.values()]))
-            for retriever_name, run in candidates.items():
-                fitted = for_retriever(reranker, retriever_name)
-                # The largest K first: what a store keeps serves the others.
-                for k in reversed(ks):
-                    given = run.top(k)
-                    heads[retriever_name, k] = fitted.rerank(queries, self.dataset, given)
-                    execution.add_work(f"reranker.{name}", getattr(fitted, "work", {}))
-        else:
-            pool = union([run.top(ks[-1]) for run in candidates.values()])
-            scored = reranker.rerank(queries, self.dataset, pool)
-            execution.add_work(f"reranker.{name}", getattr(reranker, "work", {}))
-            pairs = len(pool)
-            for retriever_name, run in candidates.items():
-                for k in ks:
-                    given = run.top(k)
-                    heads[retriever_name, k] = given.with_scores(given.scores_in(scored))
-        cells: dict[tuple[str, int | None], tuple[Run, float]] = {}
-        filters = getattr(reranker, "filters", False)
-        for retriever_name in candidates:
-            for k in ks:
-                head, given = heads[retriever_name, k], candidates[retriever_name].top(k)
-                # Heads sliced from a pointwise reranker's scores hold the candidates as they are.
-                listed = reranker.depends_on_list
-                added = listed and np.isnan(head.scores_in(given)).any()
-                if added or (len(head) != len(given) and not filters):
-                    raise ScoreError(
-                        f"reranker '{name}' added or dropped candidates; expected the same"
-                    )
-                # What a filter dropped must not come back below it.
-                tail = "drop" if filters else self.sweep.tail
-                ranking = candidates[retriever_name].reranked(head, tail)
-                cells[retriever_name, k] = ranking, head.tied_share()
-        return cells, pairs
 
     def measure(
         self,

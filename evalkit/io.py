@@ -183,6 +183,11 @@ def format_run(run: Run, tag: str) -> str:
     )
 
 
+def format_qrels(qrels: Iterable[Qrel]) -> str:
+    """A TREC qrels file's text, in the order given."""
+    return "".join(f"{q.query_id} {q.subtopic} {q.doc_id} {q.relevance}\n" for q in qrels)
+
+
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
     """A temporary path that takes the place of `path`, synced to disk, if the block succeeds."""

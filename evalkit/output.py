@@ -14,6 +14,7 @@ from typing import Any
 from evalkit.errors import EvalkitError
 from evalkit.execution import ExecutionLog
 from evalkit.io import (
+    format_qrels,
     format_run,
     write_bytes,
     write_json,
@@ -25,7 +26,7 @@ from evalkit.report.html import report_html
 from evalkit.report.plots import plots
 from evalkit.report.table import table_files
 from evalkit.results import Results
-from evalkit.saved import MARKER
+from evalkit.saved import MARKER, QRELS
 from evalkit.types import Query
 
 WRITING = "results are being written"
@@ -76,11 +77,12 @@ def write_output(
     queries: Sequence[Query],
     execution: ExecutionLog,
     times: Mapping[str, Any] | None = None,
+    draw: bool = True,
 ) -> None:
     """Write the whole output contract, then take the INCOMPLETE mark away.
 
     queries: their texts go into the report. times: the columns of latency.parquet, where latency
-    was measured.
+    was measured. draw: whether there are plots.
     """
     mark(folder, WRITING)
     _remove_stale(folder)
@@ -88,22 +90,25 @@ def write_output(
         write_text(folder / "runs" / f"{name}.trec", format_run(run, name))
     write_parquet(folder / "per_query.parquet", results.per_query())
     write_jsonl(folder / "queries.jsonl", _query_rows(results, queries))
+    write_text(folder / QRELS, format_qrels(results.qrels))
     if times is not None:
         write_parquet(folder / LATENCY, dict(times))
     for name, text in table_files(results).items():
         write_text(folder / name, text)
-    write_report(folder, results, {query.query_id: query.text for query in queries})
+    write_report(folder, results, {query.query_id: query.text for query in queries}, draw=draw)
     write_json(folder / "execution.json", vars(execution))
     write_json(folder / "results.json", results.as_json())
     (folder / MARKER).unlink(missing_ok=True)
 
 
-def write_report(folder: Path, results: Results, texts: Mapping[str, str]) -> None:
+def write_report(
+    folder: Path, results: Results, texts: Mapping[str, str], draw: bool = True
+) -> None:
     """Write plots/ and report.html; plots of other names, of an earlier report, go.
 
-    texts: query_id → text, shown beside the queries.
+    texts: query_id → text, shown beside the queries. draw: False for a report without plots.
     """
-    pictures = plots(results)
+    pictures = plots(results) if draw else {}
     for name, data in pictures.items():
         write_bytes(folder / "plots" / name, data)
     write_text(folder / "report.html", report_html(results, pictures, texts))

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from evalkit.run import Run
-from evalkit.types import DatasetInfo, IntervalMethod
+from evalkit.types import DatasetInfo, IntervalMethod, Qrel
 
 SCHEMA = 1
 NO_RERANKER = "none"
@@ -59,13 +59,13 @@ class Results:
     runs: run_name → uncut ranking. union_pairs: reranker → distinct (query, doc) pairs that its
     grid needs. tags: query_id → tags, where the collection has them. manifest: where the numbers
     come from (config, fingerprints, versions, device), plain JSON data. level, resamples, seed,
-    interval_method: of the bootstrap intervals, those of paired differences too. details:
-    component, such as "reranker.ltr" → what it learned or met, plain JSON data. efficiency: what
-    `evalkit.efficiency` measured (latency, load, index, energy, cost), plain JSON data; empty where
-    nothing was.
-    significance: what `evalkit.statistics` tested (its section.py), plain JSON data; empty where
-    nothing was. ceiling: retriever → K → measure → the mean that an oracle reaches by reranking the
-    first K candidates by their grades.
+    interval_method: of the bootstrap intervals. details: component, such as "reranker.ltr" → what
+    it learned or met, plain JSON data. efficiency: what `evalkit.efficiency` measured (latency,
+    load, index, energy, cost), plain JSON data; empty where nothing was. significance: what
+    `evalkit.statistics` tested (its section.py), plain JSON data; empty where nothing was. ceiling:
+    retriever → K → measure → the mean that an oracle reaches by reranking the first K candidates by
+    their grades. qrels: the judgements that the measures were computed from; empty for an output of
+    before they were saved.
     """
 
     dataset: DatasetInfo
@@ -84,6 +84,7 @@ class Results:
     efficiency: Mapping[str, Any] = field(default_factory=dict)
     significance: Mapping[str, Any] = field(default_factory=dict)
     ceiling: Mapping[str, Mapping[int, Mapping[str, float]]] = field(default_factory=dict)
+    qrels: Sequence[Qrel] = ()
 
     @property
     def uncut(self) -> list[SystemResult]:

@@ -15,12 +15,14 @@ from typing import Any
 import numpy as np
 
 from evalkit.errors import DataError
-from evalkit.io import read_json, read_jsonl, read_run
+from evalkit.io import read_json, read_jsonl, read_qrels, read_run
 from evalkit.results import SCHEMA, Results, SystemResult
 from evalkit.run import Run
-from evalkit.types import DatasetInfo
+from evalkit.types import DatasetInfo, Qrel
 
 MARKER = "INCOMPLETE"
+# Runs and judgements in TREC's formats: trec_eval measures them without this program.
+QRELS = "qrels.txt"
 
 
 def require_complete(folder: Path) -> None:
@@ -62,6 +64,7 @@ def load_results(folder: Path) -> Results:
             details=saved["details"],
             efficiency=saved.get("efficiency", {}),
             significance=saved.get("significance", {}),
+            qrels=_qrels(folder / QRELS),
             ceiling={
                 retriever: {int(k): means for k, means in by_k.items()}
                 for retriever, by_k in saved.get("ceiling", {}).items()
@@ -79,6 +82,11 @@ def load_results(folder: Path) -> Results:
 def query_texts(folder: Path) -> dict[str, str]:
     """query_id → text, of the queries that were evaluated."""
     return {row["_id"]: row["text"] for _, row in read_jsonl(folder / "queries.jsonl")}
+
+
+def _qrels(path: Path) -> list[Qrel]:
+    """The judgements; none for a folder of before they were saved."""
+    return read_qrels(path) if path.is_file() else []
 
 
 def _tags(path: Path) -> dict[str, Sequence[str]]:

@@ -112,8 +112,8 @@ class LatencySettings:
     seconds that each system answers queries while energy is counted; 0 counts none."""
 
     kind: Literal["on", "off"] = "off"
-    queries: int = 50
-    repeats: int = 3
+    queries: int = 100
+    repeats: int = 2
     warmup: int = 3
     budget_s: float = 45.0
     resamples: int = 1000

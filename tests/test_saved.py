@@ -55,12 +55,33 @@ def test_what_was_written_is_read_back(saved):
     for name, run in results.runs.items():
         assert dict(found.runs[name]) == dict(run)
         assert found.runs[name].query_ids == run.query_ids
+    assert list(found.qrels) == list(dataset.qrels)
     assert query_texts(folder) == {q.query_id: q.text for q in dataset.queries}
 
 
 def test_a_report_can_be_made_of_it(saved):
     folder, results, _ = saved
     assert report_html(load_results(folder), {}) == report_html(results, {})
+
+
+def test_an_output_of_before_judgements_were_saved_is_read(saved, tmp_path):
+    folder, results, _ = saved
+    for name in ("results.json", "per_query.parquet", "queries.jsonl"):
+        (tmp_path / name).write_bytes((folder / name).read_bytes())
+    found = load_results(tmp_path)
+    assert found.qrels == []
+    assert found.as_json() == results.as_json()
+
+
+def test_the_saved_runs_and_judgements_give_the_saved_figures(saved):
+    """Whoever does not trust this program measures its files with another one."""
+    ir_measures = pytest.importorskip("ir_measures")
+    folder, results, _ = saved
+    run = ir_measures.read_trec_run(str(folder / "runs" / "bm25.trec"))
+    qrels = list(ir_measures.read_trec_qrels(str(folder / "qrels.txt")))
+    found = ir_measures.calc_aggregate([ir_measures.R @ 20], qrels, run)
+    (bm25,) = [s for s in results.uncut if s.system == "bm25"]
+    assert found[ir_measures.R @ 20] == pytest.approx(bm25.measures["R@20"])
 
 
 def test_files_that_do_not_belong_together_are_refused(saved, tmp_path):

@@ -3,6 +3,11 @@
 The latency of a query and what its ranking is worth belong together (long queries may be the ones
 that a reranker helps), so both are joined query by query; no independence is assumed. A query that
 was measured r times degrades in the share of its repeats that were late.
+
+A fallback helps only if it is there by the deadline. It is taken to run beside the system, as a
+first stage's ranking is there before its reranker's; a query whose fallback is late too gets
+nothing, which counts 0. Of the two shares of late repeats the smaller one is taken to be that of
+both: exact where one contains the other, as a system contains its first stage, else an upper bound.
 """
 
 from __future__ import annotations
@@ -40,8 +45,9 @@ class Samples:
 class UnderDeadline:
     """What users of a system with a deadline get, over the queries whose latency was measured.
 
-    quality: the expected value of the measure, between that of the fallback for all queries and
-    without_deadline for all. degraded: the share of queries answered by the fallback. Intervals are
+    quality: the expected value of the measure. degraded: the share of late queries, which get the
+    fallback; unanswered: of all queries, those whose fallback is late too. without_deadline,
+    fallback: what all queries would be worth with the one and with the other. Intervals are
     bootstraps over queries, (nan, nan) for fewer than two.
     """
 
@@ -50,6 +56,7 @@ class UnderDeadline:
     quality_interval: Interval
     degraded: float
     degraded_interval: Interval
+    unanswered: float
     without_deadline: float
     fallback: float
     num_queries: int
@@ -60,6 +67,7 @@ def under_deadline(
     values: np.ndarray,
     fallback: np.ndarray,
     samples: Samples,
+    fallback_samples: Samples,
     deadline_ms: float,
     cached_share: float = 0.0,
     resamples: int = RESAMPLES,
@@ -70,14 +78,20 @@ def under_deadline(
     """The expected quality of a system with a deadline.
 
     values, fallback: the measure of each query's ranking and of what replaces it, float64, shape
-    (Q,). cached_share: the share of late queries whose own result is in a cache, and so served all
-    the same. Raises DataError where no latency was measured.
+    (Q,). samples, fallback_samples: what both took, of the same queries. cached_share: the share of
+    late queries whose own result is in a cache, and so served all the same. Raises DataError where
+    no latency was measured.
     """
-    if not len(samples.rows):
-        raise DataError("no latency was measured; run again with latency=on")
     rows, late = samples.late_share(deadline_ms)
+    same, also_late = fallback_samples.late_share(deadline_ms)
+    if not len(rows) or not np.array_equal(rows, same):
+        raise DataError(
+            "no latency of the system and its fallback was measured on the same queries; run again "
+            "with latency=on"
+        )
+    unanswered = np.minimum(late, also_late) * (1.0 - cached_share)
     late = late * (1.0 - cached_share)
-    expected = (1.0 - late) * values[rows] + late * fallback[rows]
+    expected = (1.0 - late) * values[rows] + (late - unanswered) * fallback[rows]
     columns = np.stack([expected, late], axis=1)
     bounds = bootstrap_intervals(columns, resamples, level, seed, method)
     (low, high), (least, most) = bounds.tolist()
@@ -87,6 +101,7 @@ def under_deadline(
         quality_interval=(low, high),
         degraded=float(late.mean()),
         degraded_interval=(least, most),
+        unanswered=float(unanswered.mean()),
         without_deadline=float(values[rows].mean()),
         fallback=float(fallback[rows].mean()),
         num_queries=len(rows),
@@ -97,13 +112,15 @@ def under_deadline(
 @dataclass(frozen=True)
 class LargestK:
     """measured: the largest K of those measured whose p95 meets the target; None: not even the
-    smallest. surely: the largest whose interval's upper end does too. between: the largest K on
-    straight lines between the measured ones: an interpolation, not a measurement."""
+    smallest. surely: the largest whose interval's upper end does too; has_intervals: whether there
+    are any to tell. between: the largest K on straight lines between the measured ones: an
+    interpolation, not a measurement."""
 
     target_ms: float
     measured: int | None
     surely: int | None
     between: int | None
+    has_intervals: bool
 
 
 def largest_k(
@@ -124,7 +141,7 @@ def largest_k(
         above = ks[ks.index(measured) + 1]
         slope = (p95_ms[above] - p95_ms[measured]) / (above - measured)
         between = measured + int((target_ms - p95_ms[measured]) / slope)
-    return LargestK(target_ms, measured, surely, between)
+    return LargestK(target_ms, measured, surely, between, bool(known))
 
 
 def _last_within(values: Sequence[float], ks: Sequence[int], target: float) -> int | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,14 +11,15 @@ import numpy as np
 from evalkit.efficiency.knee import knee
 from evalkit.efficiency.latencies import interval_of, mean_ms
 from evalkit.efficiency.pareto import standings
+from evalkit.measures.kinds import is_quality
 from evalkit.results import NO_RERANKER, Results, SystemResult
 
 Interval = tuple[float, float] | None
 
 
 class Axis(NamedTuple):
-    """Something that is spent. of: run name → (amount, interval), None where it is not known;
-    an interval of None is exact."""
+    """Something that is spent. of: run name → (amount, interval), None where it is not known; an
+    amount without an interval is taken as it is: a price, or joules, which are counted once."""
 
     name: str
     unit: str
@@ -32,17 +34,26 @@ def axes_of(efficiency: Mapping[str, Any]) -> list[Axis]:
         return None if mean is None else (mean, interval_of(efficiency, system, "mean_ms"))
 
     axes = [Axis("latency", "ms a query, the mean", latency)] if "latency" in efficiency else []
-    for name, unit, amounts in (
-        ("cost", "USD a 1,000 queries", usd_per_1k(efficiency)),
-        ("energy", "joules a query", joules(efficiency)),
+    for name, unit, amounts, bounds in (
+        ("cost", "USD a 1,000 queries", usd_per_1k(efficiency), _usd_intervals(efficiency)),
+        ("energy", "joules a query", joules(efficiency), {}),
     ):
         if amounts:
-            axes.append(Axis(name, unit, lambda s, known=amounts: _exactly(known, s)))  # type: ignore[misc]
+            axes.append(Axis(name, unit, partial(_spent, amounts, bounds)))
     return axes
 
 
-def _exactly(known: Mapping[str, float], system: str) -> tuple[float, Interval] | None:
-    return (known[system], None) if system in known else None
+def _spent(
+    amounts: Mapping[str, float], bounds: Mapping[str, tuple[float, float]], system: str
+) -> tuple[float, Interval] | None:
+    return (amounts[system], bounds.get(system)) if system in amounts else None
+
+
+def _usd_intervals(efficiency: Mapping[str, Any]) -> dict[str, tuple[float, float]]:
+    """Run name → the interval of its cost, of those that depend on a measured time."""
+    systems = (efficiency.get("cost") or {}).get("systems", [])
+    found = {s["system"]: s.get("usd_per_1k_ci") for s in systems}
+    return {system: (ends[0], ends[1]) for system, ends in found.items() if ends is not None}
 
 
 def usd_per_1k(efficiency: Mapping[str, Any]) -> dict[str, float]:
@@ -59,9 +70,19 @@ def joules(efficiency: Mapping[str, Any]) -> dict[str, float]:
     return {system: float(amount) for system, amount in found.items() if amount is not None}
 
 
+def judged_by(results: Results) -> str | None:
+    """The first measure of which more is better, as the primary one may be redundancy or a count;
+    None for none."""
+    return next(filter(is_quality, results.measure_names), None)
+
+
 def pareto_section(results: Results, efficiency: Mapping[str, Any]) -> dict[str, Any]:
-    """Plain JSON data, by the primary measure: each axis with its systems' places; the knees."""
-    measure = results.measure_names[0]
+    """Plain JSON data, by `judged_by`: each axis with its systems' places; the knees. Neither where
+    no measure tells the better ranking."""
+    measure = judged_by(results)
+    if measure is None:
+        nothing: dict[str, Any] = {"axes": [], "knees": []}
+        return {"measure": results.measure_names[0], "level": results.level, **nothing}
     axes = [_front(results, axis, measure) for axis in axes_of(efficiency)]
     return {
         "measure": measure,

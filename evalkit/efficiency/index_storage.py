@@ -59,7 +59,7 @@ def size_of(retriever: Retriever, dataset: Dataset) -> Size:
     own = 0 if place is None else _bytes_at(place)
     if not isinstance(retriever, Encoded):
         return Size(own, {})
-    vectors = _vector_bytes(retriever)
+    vectors = vector_bytes(retriever)
     parts = {"vector_bytes": vectors}
     listed = 0
     if isinstance(retriever, FaissRetriever):  # FAISS searches a copy of the vectors
@@ -89,7 +89,7 @@ def tokens_of(retriever: Retriever, dataset: Dataset) -> int | None:
     return total
 
 
-def _vector_bytes(retriever: Any) -> int:
+def vector_bytes(retriever: Any) -> int:
     """What the docs' vectors take in the encoder's cache; those of equal texts are there once."""
     places = np.unique(retriever.places)
     cache = retriever.encoder.cache("doc")

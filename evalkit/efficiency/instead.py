@@ -1,7 +1,7 @@
 """A service in place of a local component: what it would cost, and from which load on it is dearer.
 
 `cost.instead=[retriever.dense:text-embedding-3-small]` asks from how many queries a second on a
-machine of one's own that encodes and searches costs less than the service's embeddings.
+machine of one's own that encodes them costs less than the service's embeddings.
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from evalkit.efficiency.cost import Hosting, Usage, break_even
 from evalkit.efficiency.latencies import mean_ms
+from evalkit.efficiency.paid_parts import is_remote
 from evalkit.efficiency.prices import CostSettings, Price, PriceList, Unit
 from evalkit.efficiency.tokens import ProviderTokens, searches
-from evalkit.efficiency.usage import Accounts, is_remote
+from evalkit.efficiency.usage import Accounts
 from evalkit.errors import ConfigError
 from evalkit.results import NO_RERANKER, Results
 from evalkit.retrievers.remembering import inner
@@ -57,9 +58,10 @@ def alternatives(
 ) -> list[dict[str, Any]]:
     """Each service for each system it could serve: its cost, and the load at which they break even.
 
-    The machine's side is the component's own stage: "rerank", or the first stage's whole time.
-    Break-even loads are None where no machine is priced, its time was not measured, or it is full
-    before it pays; `note` says which.
+    The machine's side is the stage that the service replaces: "rerank", or "query_encoding", as
+    what was embedded is still searched here; of a retriever that does not tell its encoding apart,
+    its whole time. `stage` says which. Break-even loads are None where no machine is priced, its
+    time was not measured, or it is full before it pays; `note` says which.
     """
     found = []
     for component, model in settings.services.items():
@@ -73,14 +75,17 @@ def alternatives(
                 continue
             seen.add(key)
             usage = _usage(accounts, results, component, price, system.run_name, system.k)
-            stage = "rerank" if group == "reranker" else "total"
+            stage = "rerank" if group == "reranker" else "query_encoding"
             place = system.run_name if group == "reranker" else system.retriever
             spent_ms = mean_ms(results.efficiency, place, stage)
+            if spent_ms is None and group == "retriever":
+                stage, spent_ms = "total", mean_ms(results.efficiency, place)
             found.append(
                 {
                     "component": component,
                     "system": place,
                     "k": key[1],
+                    "stage": stage,
                     **usage.as_json(),
                     "usd_per_1k": 1000 * usage.cost_per_query,
                     **_compared(usage, machine, spent_ms, settings.utilisation),

@@ -33,6 +33,14 @@ def statistic(
     return measured(efficiency).get(system, {}).get(stage, {}).get(name)
 
 
+def why_not_measured(efficiency: Mapping[str, Any], system: str) -> str:
+    """To follow "was not measured": the reason that the protocol gives, or the run to make."""
+    section = efficiency.get("latency") or {}
+    skipped = section.get("protocol", {}).get("skipped", [])
+    reasons = {one["system"]: f": {one['reason']}" for one in skipped}
+    return reasons.get(system, "; run with latency=on")
+
+
 def unsupported(efficiency: Mapping[str, Any], system: str) -> list[str]:
     """Percentiles of the whole that were measured too few times to be told from the largest."""
     return list(measured(efficiency).get(system, {}).get(TOTAL, {}).get("unsupported", ()))

@@ -10,8 +10,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from evalkit.efficiency.machine import load_average, threads
-from evalkit.efficiency.percentiles import ranks, resampled, statistics
+from evalkit.efficiency.percentiles import (
+    FIGURES,
+    queries_needed,
+    ranks,
+    resampled,
+    statistics,
+)
 from evalkit.efficiency.protocol import Samples, take
+from evalkit.efficiency.resident import places
 from evalkit.efficiency.stages import POST_PROCESSING, RERANK, RETRIEVAL, STAGES, TOTAL, Pipeline
 from evalkit.efficiency.timing_model import fitted_model
 from evalkit.measured import Clock
@@ -25,8 +32,9 @@ RANKED_BY = "p50_ms"
 _NOTES = (
     "one query at a time, in one process; no ranking, score, answer, query vector or query token "
     "that was kept is used, and none is kept",
-    "at hand, as in a service with an index: postings, doc vectors, doc tokens and doc texts, each "
-    "read from where the component keeps it",
+    "at hand, as in a service with an index: postings, doc vectors, doc tokens and doc texts; what "
+    "a first stage searches is in memory, what a reranker reads of its candidates (texts, tokens, "
+    "vectors) is where the component keeps it, as a rule in files that the system has cached",
     "rerank holds everything that the reranker does: looking up the candidates' texts, encoding "
     "the query where it does, scoring and sorting; a query that retriever and reranker both encode "
     "is encoded twice, even by one model",
@@ -63,6 +71,7 @@ def latency_section(
         "seed": settings.seed,
         "resamples": settings.resamples,
         "ci_level": level,
+        "interval_queries": {figure: queries_needed(figure, level) for figure in FIGURES},
         "order": "queries and, for each query and repeat, systems in random order",
         "garbage_collector": {
             "before": "on" if was_on else "off",
@@ -72,6 +81,7 @@ def latency_section(
         "load_average": {"before": before, "after": load_average()},
         "ranked_by": RANKED_BY,
         "skipped": taking.skipped,
+        "doc_vectors": places({**experiment.retrievers, **experiment.hidden}),
         "notes": [*_NOTES, *_of_retrievers(measured, samples)],
     }
     return {

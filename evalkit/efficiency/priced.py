@@ -1,21 +1,24 @@
 """results.efficiency's sections for decisions: what each system costs, which ones are dominated.
 
 A system's cost is what it pays by the query (see `usage`) plus the time that it keeps a machine of
-one's own busy: the measured mean latency, without the waiting for services.
+one's own busy: the measured mean latency, without the waiting for a reranker that is a service. The
+waiting of one that only has a service among its parts cannot be told apart: its machine is priced
+as busy meanwhile, at most, and `waits_for` names the services.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from evalkit.efficiency.cost import Hosting, Usage, month_at, total_per_query
 from evalkit.efficiency.fronts import pareto_section
 from evalkit.efficiency.instead import alternatives, check_instead
-from evalkit.efficiency.latencies import mean_ms
+from evalkit.efficiency.latencies import interval_of, mean_ms, why_not_measured
+from evalkit.efficiency.paid_parts import is_remote, services_of
 from evalkit.efficiency.prices import CostSettings, Price, price_list
-from evalkit.efficiency.usage import Accounts, is_remote
+from evalkit.efficiency.usage import Accounts
 from evalkit.results import NO_RERANKER, Results, SystemResult
 
 if TYPE_CHECKING:
@@ -52,10 +55,12 @@ def with_decisions(
 
 
 class _Own(NamedTuple):
-    """Own hardware of one system. hosting: None where no machine is priced or needed. unknown: why
-    its cost is not known, "" if it is."""
+    """Own hardware of one system. hosting: None where no machine is priced or needed. ends: the
+    same at both ends of the interval of its time, None where there is none. unknown: why its cost
+    is not known, "" if it is."""
 
     hosting: Hosting | None
+    ends: tuple[Hosting, Hosting] | None = None
     unknown: str = ""
 
 
@@ -82,10 +87,12 @@ def cost_section(
                 "k": system.k,
                 "usd_per_query": each,
                 "usd_per_1k": None if each is None else 1000 * each,
+                "usd_per_1k_ci": None if notes else _interval(usages, own),
                 "paid_usd_per_query": None if unknown else paid,
                 "machine_ms": None if own.hosting is None else 1000 * own.hosting.service_s,
                 "machine_usd_per_query": own.hosting and own.hosting.cost_per_query,
                 "queries_per_second_per_machine": _finite(own.hosting),
+                "waits_for": _waits_for(experiment, system) if own.hosting else [],
                 "parts": [usage.as_json() for usage in usages],
                 "monthly": []
                 if notes
@@ -104,6 +111,22 @@ def cost_section(
         "systems": systems,
         "alternatives": alternatives(accounts, results, machine, settings),
     }
+
+
+def _interval(usages: Sequence[Usage], own: _Own) -> list[float] | None:
+    """That of the cost of 1,000 queries, by the interval of the machine's time; None for a cost
+    that is of prices and counts alone, or of a time without an interval."""
+    if own.ends is None:
+        return None
+    return [1000 * total_per_query(usages, hosting) for hosting in own.ends]
+
+
+def _waits_for(experiment: Experiment, system: SystemResult) -> list[str]:
+    """The services among the parts of a system's reranker."""
+    if system.reranker == NO_RERANKER:
+        return []
+    part = experiment.rerankers[system.reranker]
+    return [] if is_remote(part) else list(services_of(system.reranker, part))
 
 
 def _finite(hosting: Hosting | None) -> float | None:
@@ -129,27 +152,49 @@ def _own_hardware(
     utilisation: float,
 ) -> _Own:
     if machine is None:
-        return _Own(None, "what runs on your own hardware has no price; set cost.machine=NAME")
+        lacking = "what runs on your own hardware has no price; set cost.machine=NAME"
+        return _Own(None, unknown=lacking)
     if machine.each == 0:
         return _Own(Hosting(0.0, 0.0, utilisation))
     busy = _busy_ms(results, experiment, system)
     if busy is None:
         return _Own(
             None,
-            f"the time of {system.run_name} on {machine.model} was not measured; run with "
-            "latency=on",
+            unknown=f"the time of {system.run_name} on {machine.model} was not measured"
+            f"{why_not_measured(results.efficiency, system.run_name)}",
         )
-    return _Own(Hosting(machine.each, busy / 1000, utilisation))
+    low, mean, high = (
+        Hosting(machine.each, ms / 1000, utilisation) for ms in (busy.low, busy.mean, busy.high)
+    )
+    return _Own(mean, (low, high) if busy.measured_ends else None)
 
 
-def _busy_ms(results: Results, experiment: Experiment, system: SystemResult) -> float | None:
-    """Milliseconds that a query keeps this machine busy: all but the waiting for a reranker that
-    is a service. None where they were not measured."""
+class _Busy(NamedTuple):
+    """Milliseconds that a query keeps this machine busy, and the ends of their interval; without
+    one (measured_ends) both are the mean."""
+
+    mean: float
+    low: float
+    high: float
+    measured_ends: bool = True
+
+
+def _busy_ms(results: Results, experiment: Experiment, system: SystemResult) -> _Busy | None:
+    """All of a query's time but the waiting for a reranker that is a service; None where it was
+    not measured."""
+    efficiency, name = results.efficiency, system.run_name
     remote = system.reranker != NO_RERANKER and is_remote(experiment.rerankers[system.reranker])
-    total = mean_ms(results.efficiency, system.run_name)
-    if not remote:
-        return total
-    waited = mean_ms(results.efficiency, system.run_name, "rerank")
-    if total is None or waited is None:
-        return mean_ms(results.efficiency, system.retriever)
-    return total - waited
+    total, waited = mean_ms(efficiency, name), mean_ms(efficiency, name, "rerank")
+    if not remote or total is None or waited is None:
+        name = system.retriever if remote else name
+        mean = mean_ms(efficiency, name)
+        if mean is None:
+            return None
+        ends = interval_of(efficiency, name, "mean_ms")
+        return _Busy(mean, mean, mean, False) if ends is None else _Busy(mean, *ends)
+    # Of a difference no interval is kept; its ends here are those that the two intervals allow.
+    whole = interval_of(efficiency, name, "mean_ms")
+    waiting = interval_of(efficiency, name, "mean_ms", "rerank")
+    if whole is None or waiting is None:
+        return _Busy(total - waited, total - waited, total - waited, False)
+    return _Busy(total - waited, max(whole[0] - waiting[1], 0.0), whole[1] - waiting[0])

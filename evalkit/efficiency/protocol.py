@@ -104,7 +104,8 @@ def _warmed_up(
     clock: Clock,
     taking: Taking,
 ) -> tuple[list[Pipeline], int]:
-    """The pipelines that answer, and the nanoseconds that the last query took on all of them.
+    """The pipelines that answer, and the nanoseconds that a query took on all of them: the median
+    of the warm-up's, so that a single pause does not decide how many queries fit the budget.
 
     A pipeline that cannot answer a single query, such as one that asks a service which is down, is
     left out with its reason; the others are measured.
@@ -122,16 +123,17 @@ def _warmed_up(
             taking.skipped.append({"system": pipeline.system, "reason": reason})
         else:
             usable.append(pipeline)
-    begin, last = clock(), 0
+    begin, took = clock(), []
     for query in track(queries[: settings.warmup], "Warming up", settings.warmup):
         start = clock()
         for pipeline in usable:
             pipeline.timed(query, clock)
         gc.collect()
-        last, taking.warmup_queries = clock() - start, taking.warmup_queries + 1
+        took.append(clock() - start)
+        taking.warmup_queries += 1
         if clock() - begin > _WARMUP_SHARE * settings.budget_s * _NS_PER_S:
             break
-    return usable, last
+    return usable, int(np.median(took))
 
 
 def why_not(pipeline: Pipeline) -> str:

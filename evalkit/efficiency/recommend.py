@@ -8,63 +8,17 @@ systems are compared.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from evalkit.efficiency.fronts import joules, usd_per_1k
-from evalkit.efficiency.latencies import interval_of, measured, statistic, unsupported
+from evalkit.efficiency.budget import LATENCIES, Budget, Candidate, candidate_of, require_evidence
+from evalkit.efficiency.latencies import unsupported
 from evalkit.errors import ConfigError
 from evalkit.measures.bootstrap import bootstrap_intervals
-from evalkit.results import NO_RERANKER, Results, SystemResult
-
-LATENCIES = ("mean_ms", "p50_ms", "p90_ms", "p95_ms", "p99_ms")
-
-
-@dataclass(frozen=True)
-class Budget:
-    """Upper limits, None for none. Milliseconds are of the whole query; usd_per_1k: US dollars a
-    thousand queries; joules_per_query; max_k: candidates reranked."""
-
-    mean_ms: float | None = None
-    p50_ms: float | None = None
-    p90_ms: float | None = None
-    p95_ms: float | None = None
-    p99_ms: float | None = None
-    usd_per_1k: float | None = None
-    joules_per_query: float | None = None
-    max_k: int | None = None
-
-    def __post_init__(self) -> None:
-        for name, limit in vars(self).items():
-            if limit is not None and not limit >= 0:
-                raise ConfigError(f"budget.{name}={limit}: expected 0 or more")
-        if not self.limits:
-            raise ConfigError(
-                "no budget; give at least one limit, such as budget.p95_ms=100 or "
-                "budget.usd_per_1k=0.5"
-            )
-
-    @property
-    def limits(self) -> dict[str, float]:
-        return {name: limit for name, limit in vars(self).items() if limit is not None}
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A system and what it spends. spent: limit's name → amount; those not known are not in it.
-    intervals: of those that have one. ruled_out: why it does not fit the budget, "" if it does."""
-
-    system: SystemResult
-    spent: Mapping[str, float]
-    intervals: Mapping[str, tuple[float, float]]
-    ruled_out: str = ""
-
-    @property
-    def name(self) -> str:
-        return self.system.run_name
+from evalkit.results import NO_RERANKER, Results
 
 
 @dataclass(frozen=True)
@@ -88,7 +42,8 @@ class Recommendation:
     the rest within the budget, None for none, with the choice's difference to it. alike: all that
     are not distinguishable from the best, the best first. ruled_out: the others, as measured.
     barely: limits that the choice meets while its interval's upper end does not. unsupported:
-    percentiles that were measured too few times."""
+    percentiles that were measured too few times. without_interval: latencies whose interval is not
+    known, the unsupported left out."""
 
     measure: str
     budget: Budget
@@ -102,13 +57,14 @@ class Recommendation:
     ruled_out: Sequence[Candidate]
     barely: Sequence[str] = field(default=())
     unsupported: Sequence[str] = field(default=())
+    without_interval: Sequence[str] = field(default=())
 
 
 def recommend(results: Results, budget: Budget, measure: str) -> Recommendation:
     """The recommendation; ConfigError where the output lacks what the budget needs, or where no
     system fits it."""
-    _require_evidence(results, budget)
-    candidates = [_candidate(results, system, budget) for system in results.uncut]
+    require_evidence(results, budget)
+    candidates = [candidate_of(results, system, budget) for system in results.uncut]
     fitting = [c for c in candidates if not c.ruled_out]
     if not fitting:
         nearest = "; ".join(f"{c.name}: {c.ruled_out}" for c in candidates[:3])
@@ -122,7 +78,10 @@ def recommend(results: Results, budget: Budget, measure: str) -> Recommendation:
         for c in sorted(fitting, key=lambda c: -c.system.measures[measure])
         if c is best or not difference(results, best, c, measure).shows
     ]
+    limits = budget.limits
     choice = min(alike, key=lambda c: (*_price(c), -c.system.measures[measure]))
+    too_few = [name for name in limits if name in unsupported(results.efficiency, choice.name)]
+    latencies = [name for name in limits if name in LATENCIES and name not in too_few]
     rest = [c for c in fitting if c is not choice]
     runner_up = max(rest, key=lambda c: c.system.measures[measure], default=None)
     return Recommendation(
@@ -138,12 +97,11 @@ def recommend(results: Results, budget: Budget, measure: str) -> Recommendation:
         ruled_out=[c for c in candidates if c.ruled_out],
         barely=[
             name
-            for name, limit in budget.limits.items()
+            for name, limit in limits.items()
             if name in choice.intervals and choice.intervals[name][1] > limit
         ],
-        unsupported=[
-            name for name in budget.limits if name in unsupported(results.efficiency, choice.name)
-        ],
+        unsupported=too_few,
+        without_interval=[name for name in latencies if name not in choice.intervals],
     )
 
 
@@ -153,40 +111,6 @@ def difference(results: Results, one: Candidate, other: Candidate, measure: str)
     settings = (results.resamples, results.level, results.seed, results.interval_method)
     low, high = bootstrap_intervals(values[:, None], *settings)[0].tolist()
     return Difference(float(values.mean()), (low, high))
-
-
-def _require_evidence(results: Results, budget: Budget) -> None:
-    limits = set(budget.limits)
-    wanted = []
-    if limits & set(LATENCIES) and not measured(results.efficiency):
-        wanted.append("latency=on")
-    if "usd_per_1k" in limits and not usd_per_1k(results.efficiency):
-        wanted.append("latency=on cost=list_prices cost.machine=NAME")
-    if "joules_per_query" in limits and not joules(results.efficiency):
-        wanted.append("latency=on, on a machine with a readable energy counter")
-    if wanted:
-        raise ConfigError(
-            f"the output has no numbers for {', '.join(f'budget.{name}' for name in limits)}; "
-            f"make the run with {wanted[-1]}"
-        )
-
-
-def _candidate(results: Results, system: SystemResult, budget: Budget) -> Candidate:
-    efficiency, name = results.efficiency, system.run_name
-    spent: dict[str, float | None] = {key: statistic(efficiency, name, key) for key in LATENCIES}
-    spent["usd_per_1k"] = usd_per_1k(efficiency).get(name)
-    spent["joules_per_query"] = joules(efficiency).get(name)
-    spent["max_k"] = float(system.k or 0)
-    known = {key: amount for key, amount in spent.items() if amount is not None}
-    found = {key: interval_of(efficiency, name, key) for key in LATENCIES}
-    intervals = {key: interval for key, interval in found.items() if interval is not None}
-    reasons = []
-    for limit, most in budget.limits.items():
-        if limit not in known:
-            reasons.append(f"{limit} is not known")
-        elif known[limit] > most:
-            reasons.append(f"{limit} {known[limit]:.4g} > {most:g}")
-    return Candidate(system, known, intervals, ", ".join(reasons))
 
 
 def _price(candidate: Candidate) -> tuple[float, float, int, int]:
@@ -233,6 +157,7 @@ def as_json(found: Recommendation) -> dict[str, Any]:
         "not_distinguishable_from_the_best": [c.name for c in found.alike],
         "met_by_the_estimate_only": list(found.barely),
         "measured_too_few_times": list(found.unsupported),
+        "without_interval": list(found.without_interval),
         "ruled_out": [{"system": c.name, "why": c.ruled_out} for c in found.ruled_out],
     }
 

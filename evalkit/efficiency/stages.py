@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
+from evalkit.efficiency.resident import hold_vectors
 from evalkit.first_stage import first_stage
 from evalkit.measured import Clock, Spans, cold, listening
 from evalkit.results import NO_RERANKER, SystemResult
@@ -100,7 +101,11 @@ class Pipeline:
 
 
 def pipelines(experiment: Experiment) -> list[Pipeline]:
-    """Every retriever × reranker × K of an experiment that has run, in the grid's order."""
+    """Every retriever × reranker × K of an experiment that has run, in the grid's order; indexes
+    are loaded, and doc vectors in memory."""
+    for retriever in experiment.retrievers.values():
+        retriever.index(experiment.dataset)  # loaded already, unless it is new to this process
+    hold_vectors({**experiment.retrievers, **experiment.hidden})
     sweep = experiment.sweep
     ks: Sequence[int] = sorted(set(sweep.k))
     n = max(sweep.n, default=None)
@@ -108,7 +113,6 @@ def pipelines(experiment: Experiment) -> list[Pipeline]:
     for reranker_name, reranker in experiment.rerankers.items():
         bare = reranker_name == NO_RERANKER
         for retriever_name, retriever in experiment.retrievers.items():
-            retriever.index(experiment.dataset)  # loaded already, unless it is new to this process
             scorer = None if bare else for_retriever(reranker, retriever_name)
             # What a filter dropped must not come back below it.
             tail: Tail = "drop" if getattr(scorer, "filters", False) else sweep.tail

@@ -24,8 +24,9 @@ def fitted_model(
 
     candidates: float64, shape (S, Q), docs given to the reranker for S sizes and Q queries. ms:
     float64, shape (S, Q), the mean time over repeats. draws: see `percentiles.resampled`. predict:
-    the K to predict. r2 and the largest residual of two sizes say nothing, since a line meets any
-    two points: they are None.
+    the K to predict; a prediction is None where the line says zero or less, which is no time. r2
+    and the largest residual of two sizes say nothing, since a line meets any two points: they are
+    None.
     """
     x, y = candidates.mean(axis=1), ms.mean(axis=1)
     if len(np.unique(x)) < 2:
@@ -68,8 +69,8 @@ def _intervals(
     predictions = [
         {
             "k": k,
-            "mean_ms": fit[0] + fit[1] * k,
-            "ci": interval(a + b * k),
+            "mean_ms": at if (at := fit[0] + fit[1] * k) > 0 else None,
+            "ci": interval(a + b * k) if at > 0 else [None, None],
             "predicted": True,
             "extrapolated": not measured.min() <= k <= measured.max(),
         }

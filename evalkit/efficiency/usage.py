@@ -2,19 +2,28 @@
 
 A component that asks a service by address is priced by the unit that the price list has for its
 model. Its tokens are those of the price's own tokenizer, or, where it names none, those that the
-provider billed in this run, the mean per pair or per answer. What runs on one's own machine spends
-time alone (see `priced`).
+provider billed in this run, the mean per pair or per answer. A reranker that is made of others
+spends what its parts do. What runs on one's own machine spends time alone (see `priced`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import date
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from evalkit.efficiency.cost import Usage
-from evalkit.efficiency.prices import Price, PriceList, Unit
+from evalkit.efficiency.paid_parts import (
+    PaidPart,
+    chat_of,
+    is_remote,
+    paid_parts,
+    services_of,
+)
+from evalkit.efficiency.prices import PriceList
+from evalkit.efficiency.service_prices import chat_prices, rerank_price
 from evalkit.efficiency.tokens import ProviderTokens, searches
 from evalkit.llm.chat import ChatEndpoint
 from evalkit.rerankers.api import ApiReranker
@@ -24,31 +33,16 @@ from evalkit.run import Run
 if TYPE_CHECKING:
     from evalkit.experiment import Experiment
 
-_MILLION = 1_000_000
+_OF_PARTS = "; of the docs that reach it, at most"
 _AT_MOST = "requests at most × tokens billed in this run, the mean a request"
 
 
 @dataclass(frozen=True)
 class Spending:
-    """usages: what is paid by the query. unknown: why something cannot be priced, "" if all is.
-    remote: whether the component asks a service, so that its time is not this machine's."""
+    """usages: what is paid by the query. unknown: why something cannot be priced, "" if all is."""
 
     usages: tuple[Usage, ...] = ()
     unknown: str = ""
-    remote: bool = False
-
-
-def chat_of(part: Any) -> ChatEndpoint | None:
-    """The language model behind an address that a component asks, if it asks one."""
-    for holder in (part, getattr(part, "transform", None)):
-        model = getattr(holder, "llm", None)
-        if isinstance(model, ChatEndpoint):
-            return model
-    return None
-
-
-def is_remote(part: Any) -> bool:
-    return isinstance(part, ApiReranker) or chat_of(part) is not None
 
 
 class Accounts:
@@ -85,14 +79,18 @@ class Accounts:
         experiment = self.experiment
         for name, part in {**experiment.retrievers, **experiment.hidden}.items():
             if (model := chat_of(inner(part))) is not None:
-                self.chat_prices(f"retriever.{name}", model)
+                chat_prices(self.prices, self.experiment.manifest, f"retriever.{name}", model)
         for name, reranker in experiment.rerankers.items():
-            if isinstance(reranker, ApiReranker):
-                price = self.rerank_price(name, reranker)
-                if price.unit == "input_token" and price.tokenizer is not None:
-                    self.counter(price.tokenizer).check()
-            elif (model := chat_of(reranker)) is not None:
-                self.chat_prices(f"reranker.{name}", model)
+            for service, part in services_of(name, reranker).items():
+                self._check_service(service, part)
+
+    def _check_service(self, name: str, part: Any) -> None:
+        if isinstance(part, ApiReranker):
+            price = rerank_price(self.prices, name, part)
+            if price.unit == "input_token" and price.tokenizer is not None:
+                self.counter(price.tokenizer).check()
+        elif (model := chat_of(part)) is not None:
+            chat_prices(self.prices, self.experiment.manifest, f"reranker.{name}", model)
 
     def retriever(self, name: str) -> Spending:
         """Of a first stage, those that it is made of included."""
@@ -118,83 +116,74 @@ class Accounts:
         return Spending(tuple(usages), unknown)
 
     def reranker(self, name: str, candidates: Run) -> Spending:
-        """Of a reranker, over lists of K candidates."""
+        """Of a reranker, over lists of K candidates, its parts included."""
         part = self.experiment.rerankers[name]
-        where = f"reranker.{name}"
-        if isinstance(part, ApiReranker):
-            return self._api(name, part, candidates)
-        model = chat_of(part)
-        if model is not None:
-            sizes = candidates.sizes
-            asked = part.estimate(sizes)["requests"] / max(len(sizes), 1)  # type: ignore[attr-defined]
-            usages, missing = self._billed_answers(where, model, self.work.get(where, {}), asked)
-            return Spending(tuple(usages), missing, remote=True)
-        paid = [used for used in self._parts(name) if is_remote(self.experiment.rerankers[used])]
-        if paid:
-            return Spending(
-                unknown=f"{where} asks {', '.join(paid)} for a part of its candidates that depends "
-                "on the query; it is not priced"
-            )
-        return Spending()
+        work = self.work.get(f"reranker.{name}", {})
+        if is_remote(part):
+            own = PaidPart(name, "", part, candidates.sizes)
+            return self._service(own, candidates.sizes, work, candidates)
+        found = [
+            self._service(each, each.given, self._billed_to(each, work), candidates)
+            if each.given is not None
+            else Spending(unknown=_no_sizes(name, each.name))
+            for each in paid_parts(part, candidates.sizes)
+        ]
+        usages = tuple(
+            replace(usage, counted=f"{usage.counted}{_OF_PARTS}")
+            for each in found
+            for usage in each.usages
+        )
+        return Spending(usages, "; ".join(each.unknown for each in found if each.unknown))
 
-    def _parts(self, name: str) -> list[str]:
-        """The rerankers that one is made of, theirs too."""
-        direct = list(getattr(self.experiment.rerankers[name], "uses", ()))
-        return direct + [deeper for used in direct for deeper in self._parts(used)]
+    def _billed_to(self, each: PaidPart, work: Mapping[str, int]) -> Mapping[str, int]:
+        """What a part spent under the reranker that it is a part of; where that was nothing, as
+        its answers were at hand, what it spent as a system of its own."""
+        within = each.work_of(work)
+        alone = self.work.get(f"reranker.{each.name}", {})
+        return within if within.get("input_tokens") else alone
 
-    def rerank_price(self, name: str, part: ApiReranker) -> Price:
-        """The price of a rerank service: that of the component's own settings, or the list's."""
-        model, where = str(part.endpoint.model), f"reranker.{name}"
-        budget = part.budget
-        if budget.price_per_request:
-            docs = part.endpoint.docs_per_request
-            return _own(model, "search", budget.price_per_request, 1, where, docs)
-        if budget.input_price:
-            return _own(model, "input_token", budget.input_price, _MILLION, where)
-        units: list[Unit] = ["search", "input_token", "pair"]
-        priced = self.prices.units(model)
-        return self.prices.of(model, next((u for u in units if u in priced), "search"))
+    def _service(
+        self, each: PaidPart, sizes: np.ndarray, work: Mapping[str, int], candidates: Run
+    ) -> Spending:
+        """What a reranker that asks a service is paid for so many docs of the candidates."""
+        if isinstance(each.part, ApiReranker):
+            return self._api(each, sizes, work, candidates)
+        model = chat_of(each.part)
+        if model is None:
+            return Spending()
+        asked = each.part.estimate(sizes)["requests"] / max(len(sizes), 1)
+        usages, missing = self._billed_answers(f"reranker.{each.name}", model, work, asked)
+        return Spending(tuple(usages), missing)
 
-    def chat_prices(self, where: str, model: ChatEndpoint) -> dict[str, Price]:
-        """Input and output prices of a language model, those of its own settings first."""
-        name, own = str(model.model), _llm_settings(self.experiment.manifest, where)
-        given: list[tuple[str, Unit]] = [
-            ("input_price", "input_token"), ("output_price", "output_token"),
-        ]  # fmt: skip
-        if any(own.get(key) for key, _ in given):
-            return {
-                unit: _own(name, unit, own.get(key) or 0.0, _MILLION, where) for key, unit in given
-            }
-        return {unit: self.prices.of(name, unit) for _, unit in given}
-
-    def _api(self, name: str, part: ApiReranker, candidates: Run) -> Spending:
-        price, where = self.rerank_price(name, part), f"reranker.{name}"
-        sizes = candidates.sizes
+    def _api(
+        self, each: PaidPart, sizes: np.ndarray, work: Mapping[str, int], candidates: Run
+    ) -> Spending:
+        part, where = each.part, f"reranker.{each.name}"
+        price = rerank_price(self.prices, each.name, part)
         if price.unit == "search":
             amount = searches(sizes, part.endpoint.docs_per_request, price.docs)
             usage = Usage(where, price, amount, counted="requests of the lists' sizes")
-            return Spending((usage,), remote=True)
+            return Spending((usage,))
         pairs = float(sizes.mean()) if len(sizes) else 0.0
         if price.unit == "pair":
-            usage = Usage(where, price, pairs, counted="the lists' sizes")
-            return Spending((usage,), remote=True)
+            return Spending((Usage(where, price, pairs, counted="the lists' sizes"),))
         if price.tokenizer is not None:
             counter, dataset = self.counter(price.tokenizer), self.experiment.dataset
             amount = counter.of_pairs(dataset.queries, dataset, candidates, part.doc_template)
-            usage = Usage(where, price, amount, counted=counter.described)
-            return Spending((usage,), remote=True)
-        work = self.work.get(where, {})
+            # Which docs reach a later stage is not known beforehand: the mean of all candidates.
+            share = pairs / max(float(candidates.sizes.mean()), 1.0)
+            return Spending((Usage(where, price, amount * share, counted=counter.described),))
         scored, billed = work.get("scored", 0), work.get("input_tokens", 0)
         if not scored or not billed:
-            return Spending(unknown=_not_billed(where, price.model), remote=True)
+            return Spending(unknown=_not_billed(where, price.model))
         counted = "pairs × tokens billed in this run, the mean a pair"
-        return Spending((Usage(where, price, pairs * billed / scored, counted=counted),), "", True)
+        return Spending((Usage(where, price, pairs * billed / scored, counted=counted),))
 
     def _billed_answers(
         self, where: str, model: ChatEndpoint, work: Mapping[str, int], asked: float
     ) -> tuple[list[Usage], str]:
         """Usages of `asked` requests a query to a language model; or why they are not known."""
-        prices = self.chat_prices(where, model)
+        prices = chat_prices(self.prices, self.experiment.manifest, where, model)
         answers = work.get("requests", 0) - work.get("retries", 0)
         if answers < 1 or not work.get("input_tokens"):
             return [], _not_billed(where, str(model.model))
@@ -205,21 +194,11 @@ class Accounts:
         return usages, ""
 
 
-def _own(model: str, unit: Unit, amount: float, per: int, where: str, docs: int = 100) -> Price:
-    """A price that the component's own settings give."""
-    source = f"the settings of {where}"
-    return Price(model, unit, amount, date.today().isoformat(), source, per, docs=docs)
-
-
-def _llm_settings(manifest: Mapping[str, Any], where: str) -> Mapping[str, Any]:
-    """The settings of a component's language model, as the config has them; empty without one."""
-    group, _, name = where.partition(".")
-    node = manifest.get("config", {}).get(group, {}).get(name, {})
-    holders = (node, node.get("transform")) if isinstance(node, Mapping) else ()
-    for holder in holders:
-        if isinstance(holder, Mapping) and isinstance(holder.get("llm"), Mapping):
-            return holder["llm"]
-    return {}
+def _no_sizes(name: str, service: str) -> str:
+    return (
+        f"reranker.{name} asks {service} for parts of docs, whose number the lists do not tell; it "
+        "is not priced"
+    )
 
 
 def _not_billed(where: str, model: str) -> str:

@@ -14,13 +14,13 @@ from evalkit.analysis import Analyzer, detect_language
 from evalkit.measures.bootstrap import bootstrap_intervals
 from evalkit.report.names import display_name, is_lower_better
 from evalkit.results import Results, SystemResult
+from evalkit.statistics.effects import counts, mean_interval
+from evalkit.statistics.paired import paired_differences
 from evalkit.types import Dataset, grades_of
 
 Interval = tuple[float, float]
 LANGUAGE_NAMES = {"zh": "Chinese", "en": "English or other"}
 NO_TAG = "(no tag)"
-# Two values over the same judgements may differ in their last bits.
-_EQUAL = 1e-9
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,9 @@ class Grouping:
 @dataclass(frozen=True)
 class BucketResult:
     """One bucket. means: system name → mean, of every system that is not cut to N. interval: of the
-    chosen system's mean; difference: of its mean over the baseline's, with wins and losses; None
-    where there is no baseline. Intervals are None for a single query."""
+    chosen system's mean, by bootstrap; difference: of its mean over the baseline's, with wins and
+    losses, its interval Student's t; None where there is no baseline. Intervals are None for a
+    single query."""
 
     label: str
     num_queries: int
@@ -56,33 +57,33 @@ def bucket_results(
     system: SystemResult,
     baseline: SystemResult | None,
 ) -> list[BucketResult]:
-    """How the systems do in each bucket; intervals as the output's own (paired bootstrap)."""
+    """How the systems do in each bucket; intervals as those of the output's own tables."""
     found = []
     for label, positions in grouping.buckets.items():
         at = np.asarray(positions, dtype=np.int64)
         values = system.values[measure][at]
-        differences = values - (values if baseline is None else baseline.values[measure][at])
-        own, between = _intervals(results, values, differences)
+        settings = (results.resamples, results.level, results.seed, results.interval_method)
+        own = _known(bootstrap_intervals(values[:, None], *settings))
         means = {s.system: float(s.values[measure][at].mean()) for s in results.uncut}
         bucket = BucketResult(label, len(at), means, own)
         if baseline is not None:
-            better = -differences if is_lower_better(measure) else differences
+            differences = paired_differences(values, baseline.values[measure][at])
+            number = counts(-differences if is_lower_better(measure) else differences)
             bucket = replace(
                 bucket,
                 difference=float(differences.mean()),
-                difference_interval=between,
-                wins=int((better > _EQUAL).sum()),
-                losses=int((better < -_EQUAL).sum()),
+                difference_interval=_known(mean_interval(differences[:, None], results.level)),
+                wins=int(number.above),
+                losses=int(number.below),
             )
         found.append(bucket)
     return found
 
 
-def _intervals(results: Results, *columns: np.ndarray) -> list[Interval | None]:
-    bounds = bootstrap_intervals(
-        np.stack(columns, axis=1), results.resamples, results.level, results.seed
-    )
-    return [None if np.isnan(low) else (float(low), float(high)) for low, high in bounds.tolist()]
+def _known(bounds: np.ndarray) -> Interval | None:
+    """The first of some intervals, None where it is not defined."""
+    low, high = bounds[0].tolist()
+    return None if np.isnan(low) else (low, high)
 
 
 def groupings(

@@ -11,6 +11,7 @@ from evalkit.errors import ConfigError, DataError, nearest
 from evalkit.inspection.highlights import Span, marked_spans
 from evalkit.inspection.subject import LexicalView
 from evalkit.report.compare import first_stages
+from evalkit.report.wording import about_output
 from evalkit.results import Results, SystemResult
 from evalkit.types import Dataset, Query, grades_of
 
@@ -29,14 +30,16 @@ class ExplainedDoc:
     """A document of one query.
 
     text: as every stage sees it, None where the corpus does not have it. grade: None where nobody
-    judged it. standings: stage → where it is; stages that lack it are left out. terms: index term
-    of the query → what it adds to the BM25 score, highest first. spans: where those are in the
-    text. is_missed: relevant, and not among the top documents.
+    judged it; is_relevant: whether that grade counts as relevant. standings: stage → where it is;
+    stages that lack it are left out. terms: index term of the query → what it adds to the BM25
+    score, highest first. spans: where those are in the text. is_missed: relevant, and not among the
+    top documents.
     """
 
     doc_id: str
     text: str | None
     grade: int | None
+    is_relevant: bool
     standings: Mapping[str, Standing]
     terms: Mapping[str, float]
     spans: Sequence[Span]
@@ -55,7 +58,8 @@ class Explanation:
     query's word that it was made of. measures: the system's values for this query. stages: the
     output's first stages, then the system. num_relevant, num_missed: relevant documents, and those
     of them not among the top. bm25: the output's BM25, None where it has none and default settings
-    stand in. synthetic: as in `DatasetInfo`.
+    stand in. about: dataset, its queries, models and date of the output. synthetic: as in
+    `DatasetInfo`.
     """
 
     query: Query
@@ -68,6 +72,7 @@ class Explanation:
     num_relevant: int
     num_missed: int
     bm25: str | None
+    about: str = ""
     synthetic: str = ""
 
 
@@ -106,6 +111,7 @@ def explain(
                 doc_id=doc_id,
                 text=text,
                 grade=grades.get(doc_id),
+                is_relevant=doc_id in relevant,
                 standings={s: at[doc_id] for s, at in standings.items() if doc_id in at},
                 terms=terms,
                 spans=[] if text is None else marked_spans(bm25.analyzer, text, terms),
@@ -125,6 +131,7 @@ def explain(
         num_relevant=len(relevant),
         num_missed=len(missed),
         bm25=lexical.name,
+        about=about_output(results),
         synthetic=results.dataset.synthetic,
     )
 

@@ -18,6 +18,7 @@ from evalkit.results import SystemResult
 from evalkit.retrievers.remembering import inner
 from evalkit.retrievers.run_file import RunFileRetriever
 from evalkit.run import Run
+from evalkit.second_stage import rerank_grid
 from evalkit.settings import BootstrapSettings
 from evalkit.types import Dataset
 
@@ -110,7 +111,7 @@ def _rankings(experiment: Experiment, dataset: Dataset, depth: int) -> tuple[Ran
     candidates = probed.retrieve(depth, execution)
     found: Rankings = {}
     for name, reranker in probed.rerankers.items():
-        cells, _ = probed.rerank(name, reranker, candidates, execution)
+        cells, _ = rerank_grid(name, reranker, dataset, candidates, experiment.sweep, execution)
         for (retriever, k), (run, ties) in cells.items():
             system = probed.measure(measures, retriever, name, k, run, ties)[0]
             found[system.system] = system, run
@@ -146,7 +147,9 @@ def _effect(
 
 def _intervals(values: np.ndarray, settings: BootstrapSettings) -> list[Interval | None]:
     """Of the means of columns; None for fewer than two rows."""
-    bounds = bootstrap_intervals(values, settings.resamples, settings.level, settings.seed)
+    bounds = bootstrap_intervals(
+        values, settings.resamples, settings.level, settings.seed, settings.method
+    )
     return [None if np.isnan(low) else (float(low), float(high)) for low, high in bounds.tolist()]
 
 

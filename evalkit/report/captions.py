@@ -77,7 +77,7 @@ _CAPTIONS: dict[str, Callable[[str, str], str]] = {
     ),
     "differences": lambda m, level: (
         f"Difference in {m} per query, sorted: the best system of a pipeline minus its own first "
-        f"stage. Dashed: the mean, with its paired {level} bootstrap interval."
+        f"stage. Dashed: the mean, with its {level} interval (Student's t, paired)."
     ),
     **{f"by_{spent}": _pareto(words) for spent, words in _SPENT.items()},
 }

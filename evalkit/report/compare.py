@@ -3,64 +3,55 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 
-from evalkit.measures.bootstrap import bootstrap_intervals
 from evalkit.report.layout import DIGITS
 from evalkit.report.names import is_lower_better
 from evalkit.results import NO_RERANKER, Results, SystemResult
-from evalkit.types import IntervalMethod
-
-# Two means over the same values may differ in their last bits.
-_EQUAL = 1e-9
+from evalkit.statistics.effects import counts, mean_interval
+from evalkit.statistics.paired import paired_differences
 
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """`system` against `base` on one measure; differences: float64, shape (Q,), system - base."""
+    """`system` against `base` on one measure; differences: float64, shape (Q,), system - base, 0
+    where the two differ by rounding alone. level: of the interval."""
 
     system: SystemResult
     base: SystemResult
     measure: str
     differences: np.ndarray
     level: float = 0.95
-    resamples: int = 10_000
-    seed: int = 0
-    method: IntervalMethod = "percentile"
 
     @property
     def mean(self) -> float:
         return float(self.differences.mean())
 
-    @cached_property
+    @property
     def interval(self) -> tuple[float, float] | None:
-        """Paired bootstrap interval of the mean difference, None for a single query."""
-        column = self.differences[:, None]
-        settings = (self.resamples, self.level, self.seed, self.method)
-        low, high = bootstrap_intervals(column, *settings)[0]
+        """Student's t interval of the mean difference, the one of the tables of tests (see
+        `mean_interval` for why); None for a single query."""
+        low, high = mean_interval(self.differences[:, None], self.level)[0]
         return None if np.isnan(low) else (float(low), float(high))
 
     @property
     def counts(self) -> tuple[int, int, int]:
         """Queries on which the system is higher, lower and equal."""
-        higher = int((self.differences > _EQUAL).sum())
-        lower = int((self.differences < -_EQUAL).sum())
-        return higher, lower, len(self.differences) - higher - lower
+        found = counts(self.differences)
+        return int(found.above), int(found.below), int(found.equal)
 
     def largest(self, count: int, gains: bool) -> list[int]:
         """Positions of at most `count` queries with the largest gains, or losses, largest first."""
         signed = self.differences if gains else -self.differences
         order = np.argsort(-signed, kind="stable")[:count]
-        return [int(i) for i in order if signed[i] > _EQUAL]
+        return [int(i) for i in order if signed[i] > 0]
 
 
 def compare(results: Results, system: SystemResult, base: SystemResult, measure: str) -> Comparison:
-    """`system` against `base`, both of these results, whose bootstrap settings the interval has."""
-    differences = system.values[measure] - base.values[measure]
-    settings = (results.level, results.resamples, results.seed, results.interval_method)
-    return Comparison(system, base, measure, differences, *settings)
+    """`system` against `base`, both of these results, whose level the interval has."""
+    differences = paired_differences(system.values[measure], base.values[measure])
+    return Comparison(system, base, measure, differences, results.level)
 
 
 def best_of(systems: list[SystemResult], measure: str) -> list[SystemResult]:

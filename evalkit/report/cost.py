@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from evalkit.efficiency.fronts import judged_by
 from evalkit.report.cells import interval, number_cells, value_cells
 from evalkit.report.layout import MISSING, Cell, Column, Row, Table, number, percent, printable
 from evalkit.report.names import display_name
@@ -23,7 +24,7 @@ _MOST_LOADS = 3
 
 def cost_quality_table(results: Results) -> Table:
     """A row a system: what it is worth, what it spends, and whether another one dominates it."""
-    measure = results.measure_names[0]
+    measure = judged_by(results) or results.measure_names[0]
     cost = results.efficiency.get("cost") or {"systems": []}
     priced = {system["system"]: system for system in cost["systems"]}
     systems = list(results.uncut)
@@ -105,12 +106,20 @@ def _notes(results: Results, cost: Mapping[str, Any]) -> list[str]:
         notes.append(
             "Dominated: another system is at least as good and spends no more, and is better in "
             f"one; by means. {_BEYOND}: also beyond the {percent(results.level)} intervals, of the "
-            "paired difference in quality and of what is spent."
+            "paired difference in quality and of what is spent, where that has one: prices and "
+            "joules are taken as they are."
         )
     if any(month["machines"] for system in cost["systems"] for month in system["monthly"]):
         notes.append(
             "In parentheses: machines that the load needs. By the month: QPS × seconds × what is "
             "paid by the query + machines × hours × their price."
+        )
+    waiting = {s["system"]: s["waits_for"] for s in cost["systems"] if s.get("waits_for")}
+    if waiting:
+        services = ", ".join(dict.fromkeys(name for names in waiting.values() for name in names))
+        notes.append(
+            f"{printable(', '.join(waiting))}: the machine is priced as busy while it waits for "
+            f"{printable(services)}, a part that is a service; it costs so much at most."
         )
     reasons: dict[str, list[str]] = {}
     for system in cost["systems"]:

@@ -197,8 +197,11 @@ def _model_cells(models: Sequence[Mapping[str, Any]], name: str) -> list[Cell]:
     return _with_intervals([m[name] for m in models], [m["ci"][name] for m in models])
 
 
-def _with_intervals(values: Sequence[float], ends: Sequence[Sequence[float | None]]) -> list[Cell]:
-    return number_cells(values, digits_for(values), list(map(_pair, ends)), rank=False)
+def _with_intervals(
+    values: Sequence[float | None], ends: Sequence[Sequence[float | None]]
+) -> list[Cell]:
+    known = [np.nan if value is None else value for value in values]
+    return number_cells(known, digits_for(known), list(map(_pair, ends)), rank=False)
 
 
 def _residuals(models: Sequence[Mapping[str, Any]]) -> list[Cell]:

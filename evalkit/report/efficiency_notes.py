@@ -13,6 +13,10 @@ from evalkit.results import Results
 PERCENTILES = {"p50_ms": "p50", "p95_ms": "p95", "p99_ms": "p99"}
 # Repeats of one query that vary more than this say that the machine was busy with other things.
 _NOISY = 0.25
+# Lists of at least this share of K are called lists of K: a query of one rare word makes no note.
+_FULL = 0.95
+# Systems that one note names.
+_MOST_NAMED = 3
 
 
 def about(results: Results) -> str:
@@ -43,6 +47,7 @@ def notes(results: Results) -> tuple[str, ...]:
         "(latency.queries, latency.budget_s).",
         "Nothing kept of a query is used: scores, rankings and query vectors are computed anew; "
         "doc vectors and tokens are at hand.",
+        *_from_disk(protocol),
     ]
     apart = [s for s in systems if s["not_distinguishable_from"]]
     if apart and known:
@@ -50,12 +55,13 @@ def notes(results: Results) -> tuple[str, ...]:
             f"Rank by p50, 1 the fastest; a range where intervals overlap: {len(apart)} of "
             f"{len(systems)} systems cannot be told from every other one and have no single rank."
         )
-    lacking = {p for s in systems for p in s["stages"]["total"]["unsupported"]}
+    said += _without_interval(section) if known else []
+    unsupported = {p for s in systems for p in s["stages"]["total"]["unsupported"]}
+    lacking = [name for figure, name in PERCENTILES.items() if figure in unsupported]
     if lacking:
         samples = min(s["stages"]["total"]["samples"] for s in systems)
-        named = ", ".join(key.removesuffix("_ms") for key in sorted(lacking))
         said.append(
-            f"{named}: {samples} times are too few to support it; ask more queries "
+            f"{', '.join(lacking)}: {samples} times are too few to support it; ask more queries "
             "(latency.queries, latency.budget_s)."
         )
     noisy = [s for s in systems if (s["stages"]["total"]["repeat_cv"] or 0) > _NOISY]
@@ -66,6 +72,7 @@ def notes(results: Results) -> tuple[str, ...]:
             f"{len(noisy)} of {len(systems)} systems (most: {printable(worst['system'])}, "
             f"{100 * worst['stages']['total']['repeat_cv']:.0f} %); measure on an idle machine."
         )
+    said += _short_lists(systems)
     said += _busy(protocol)
     if protocol["queries"] < protocol["queries_wanted"]:
         said.append(
@@ -75,6 +82,51 @@ def notes(results: Results) -> tuple[str, ...]:
     skipped = protocol["skipped"]
     said += [f"{printable(s['system'])} is not measured: {printable(s['reason'])}" for s in skipped]
     return tuple(said)
+
+
+def _without_interval(section: Mapping[str, Any]) -> list[str]:
+    """A note about percentiles that have a figure and no interval."""
+    takes = section["protocol"].get("interval_queries", {})
+    totals = [system["stages"]["total"] for system in section["systems"]]
+    needed = {
+        name: takes[figure]
+        for figure, name in PERCENTILES.items()
+        if figure in takes
+        and any(t["ci"][figure][0] is None and figure not in t["unsupported"] for t in totals)
+    }
+    if not needed:
+        return []
+    wanted = ", ".join(f"{count} for {name}" for name, count in needed.items())
+    return [
+        f"No interval of {', '.join(needed)}: of {section['protocol']['queries']} queries the "
+        f"largest time is no upper bound; ask {wanted} (latency.queries, latency.budget_s)."
+    ]
+
+
+def _from_disk(protocol: Mapping[str, Any]) -> list[str]:
+    """A note where doc vectors did not fit memory, in outputs that say so."""
+    read = [name for name, place in protocol.get("doc_vectors", {}).items() if place == "disk"]
+    if not read:
+        return []
+    return [
+        f"{printable(', '.join(read))}: doc vectors take more than half of the memory that was "
+        "free, and were read from disk for each query; a service that holds them is faster."
+    ]
+
+
+def _short_lists(systems: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A note where first stages found fewer docs than K, so that rows of large K are alike."""
+    short = [s for s in systems if s.get("k") and s.get("candidates", s["k"]) < _FULL * s["k"]]
+    if not short:
+        return []
+    lists = ", ".join(
+        f"{s['candidates']:.3g} for {printable(s['system'])}" for s in short[:_MOST_NAMED]
+    )
+    more = "" if len(short) <= _MOST_NAMED else f" and {len(short) - _MOST_NAMED} more systems"
+    return [
+        f"Fewer docs than K were found a query, the mean: {lists}{more}. Those rows are of as many "
+        "docs as were found, and so is the fit of T(K)."
+    ]
 
 
 def _busy(protocol: Mapping[str, Any]) -> list[str]:
@@ -96,7 +148,8 @@ def notes_of_models(models: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
     sizes = [prediction["k"] for prediction in models[0]["predictions"]]
     outside = [k for k in sizes if any(_outside(model, k) for model in models)]
     said = [
-        "a: what an answer takes whatever K is; b: what each further document adds.",
+        "a: what an answer takes whatever K is; b: what each further document adds. R² and "
+        "residual are of the means at the K measured, not of single queries.",
         *(
             [
                 f"Predicted, not measured; K={', '.join(map(str, outside))} lies outside of the K "
@@ -113,6 +166,8 @@ def notes_of_models(models: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
             f"b's interval includes 0 for {len(flat)} of {len(models)} models: no growth with K "
             "can be told from noise, and the prediction is no more than its interval."
         )
+    if any(each["mean_ms"] is None for model in models for each in model["predictions"]):
+        said.append(f"K predicted {MISSING}: the line falls below zero there, which no time does.")
     if any(model["r2"] is None for model in models):
         said.append(f"R², residual {MISSING}: a line meets any two points; measure a third K.")
     return tuple(said)

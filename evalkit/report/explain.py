@@ -50,6 +50,7 @@ def stage_table(found: Explanation) -> Table:
     if found.synthetic:
         notes.append(f"Made by a language model: {printable(found.synthetic)}.")
     caption = f"Rank and score under each stage; the system is {printable(found.system)}."
+    caption = f"{caption} {found.about}".rstrip()
     return Table(caption, columns, (tuple(rows),), tuple(notes))
 
 
@@ -94,7 +95,9 @@ def _name(doc: ExplainedDoc) -> str:
 
 
 def _grade(doc: ExplainedDoc) -> str:
-    return "not judged" if doc.grade is None else f"grade {doc.grade}"
+    if doc.grade is None:
+        return "not judged"
+    return f"grade {doc.grade}, {'relevant' if doc.is_relevant else 'not relevant'}"
 
 
 def pieces(text: str, spans: Sequence[Span]) -> list[Piece]:

@@ -1,5 +1,5 @@
 // The table of all queries. Its numbers are in the page as JSON (see explorer_data.py); a page of
-// rows is drawn at a time, and nothing is loaded from anywhere.
+// rows is drawn at a time, and nothing is loaded from anywhere. Needs explorer_details.js before it.
 (() => {
   const root = document.getElementById("explorer");
   if (!root) return;
@@ -97,50 +97,10 @@
   };
 
   // --- What an opened query shows
-  const table = (caption, heads, rows) => {
-    const cell = (part, i) => i === 0
-      ? make("th", { scope: "row", className: "left" }, part)
-      : part instanceof Node ? part : make("td", { className: "right" }, part);
-    return make("table", {},
-      make("caption", {}, caption),
-      make("thead", {}, make("tr", {}, ...heads.map((head, i) =>
-        make("th", { scope: "col", className: i ? "right" : "left" }, head)))),
-      make("tbody", {}, ...rows.map(row => make("tr", {}, ...row.map(cell)))));
-  };
+  const contents = explorerDetails({ data, make, value, kind, figure });
   const details = q => {
-    const shown = [state.base, ...others()];
-    const names = shown.map(s => data.systems[s]);
-    const parts = [make("p", {}, make("strong", {}, data.texts[q]))];
-    if (data.tags[q]) parts.push(make("p", {}, `Tags: ${data.tags[q]}`));
-    parts.push(table("Every measure", ["Measure", ...names], data.measures.map((measure, m) => [
-      measure.name,
-      ...shown.map(s => {
-        const [x, y] = [value(s, q, m), value(state.base, q, m)];
-        const className = x === null || y === null ? "" : kind(x - y, m);
-        return make("td", { className: `right ${className}` }, figure(x));
-      }),
-    ])));
-    if (data.docs) parts.push(documents(q, shown, names));
-    const content = make("td", { colSpan: head.cells.length }, ...parts);
-    return make("tr", { className: "more" }, content);
-  };
-  const documents = (q, shown, names) => {
-    const { ids, runs, depth } = data.docs;
-    const before = new Map(runs[state.base][q].map((doc, i) => [doc, i + 1]));
-    const moved = (doc, rank) => {
-      if (!before.has(doc)) return `not in the baseline's ${depth}`;
-      return before.get(doc) === rank ? "same place" : `baseline's #${before.get(doc)}`;
-    };
-    const longest = Math.max(0, ...shown.map(s => runs[s][q].length));
-    const rows = [...Array(longest).keys()].map(i => [`#${i + 1}`, ...shown.map(s => {
-      const doc = runs[s][q][i];
-      const cell = make("td", { className: "left" }, doc === undefined ? MISSING : ids[doc]);
-      if (doc !== undefined && s !== state.base) cell.append(make("small", {}, moved(doc, i + 1)));
-      return cell;
-    })]);
-    const found = table(`First ${longest} documents`, ["Rank", ...names], rows);
-    for (const heading of found.tHead.rows[0].cells) heading.className = "left";
-    return found;
+    const parts = contents(q, state.base, others());
+    return make("tr", { className: "more" }, make("td", { colSpan: head.cells.length }, ...parts));
   };
 
   // --- Drawing

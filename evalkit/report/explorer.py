@@ -1,6 +1,7 @@
 """The report's explorer: every query's values under chosen systems, searched and sorted.
 
-The page holds the numbers once, as JSON; explorer.js draws the rows that are looked at.
+The page holds the numbers once, as JSON; explorer.js draws the rows that are looked at, and
+explorer_details.js what an opened one shows.
 """
 
 from __future__ import annotations
@@ -13,12 +14,12 @@ from evalkit.report.explorer_data import TOP_DOCS, explorer_data
 from evalkit.report.page import json_script
 from evalkit.results import Results
 
-SCRIPT = "explorer.js"
+SCRIPTS = ("explorer_details.js", "explorer.js")
 
 
 def explorer_html(results: Results, texts: Mapping[str, str]) -> tuple[str, str]:
     """Controls with an empty place for the table; and the data, which belongs at the page's end,
-    so that what stands before it is painted first. A page with both runs `SCRIPT`.
+    so that what stands before it is painted first. A page with both runs `SCRIPTS`.
 
     texts: query_id → text, of those that are known.
     """
@@ -27,7 +28,7 @@ def explorer_html(results: Results, texts: Mapping[str, str]) -> tuple[str, str]
 
 
 def _controls(data: Mapping[str, Any], has_texts: bool) -> str:
-    notes = _notes(data["docs"] is not None, data["left_out"], has_texts)
+    notes = _notes(data["docs"], data["left_out"], has_texts)
     return f"""
 <p>{" ".join(map(escape, notes))}</p>
 <noscript><p>The table of all queries needs JavaScript; per_query.parquet has its values, and the
@@ -52,14 +53,20 @@ tables above those queries that gain or lose most.</p></noscript>
 </div>"""
 
 
-def _notes(has_docs: bool, left_out: Sequence[str], has_texts: bool) -> list[str]:
+def _notes(docs: Mapping[str, Any] | None, left_out: Sequence[str], has_texts: bool) -> list[str]:
+    listed = ""
+    if docs:
+        graded = ", with their grades" if docs["judged"] else ""
+        listed = f" and the first {TOP_DOCS} documents of each system{graded}"
     notes = [
         "Every query under the systems that you choose, each against a baseline. Search takes a "
         "query's id" + (", its words" if has_texts else "") + " or a tag; open a query for all its "
-        "measures" + (f" and the first {TOP_DOCS} documents of each system." if has_docs else ".")
+        f"measures{listed}."
     ]
-    if not has_docs:
+    if not docs:
         notes.append("Its documents are too many for a page: they are in runs/.")
+    elif not docs["judged"]:
+        notes.append("Their grades were not saved with this output: run it again to see them.")
     if left_out:
         notes.append(f"Not on this page, but in per_query.parquet: {', '.join(left_out)}.")
     notes.append("Why a document is where it is: task=explain query_id=….")

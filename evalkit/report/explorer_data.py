@@ -16,6 +16,7 @@ from evalkit.report.compare import best_of, first_stages, own_first_stage, reran
 from evalkit.report.layout import DIGITS, printable
 from evalkit.report.names import display_name, is_lower_better
 from evalkit.results import Results, SystemResult
+from evalkit.types import grades_of
 
 TOP_DOCS = 10
 # About a megabyte of positions; more would make the page slow to open.
@@ -32,7 +33,7 @@ def explorer_data(results: Results, texts: Mapping[str, str]) -> dict[str, Any]:
     systems: of these, `system` and `base` are the positions that are shown first. values: by
     measure, {"distinct": numbers, null for NaN, "cells": by system, positions of its queries'
     values}. docs: None, or {"depth", "ids", "runs": by system and query, positions of its best docs
-    in `ids`}. left_out: names of measures.
+    in `ids`, "judged": see `_judged`}. left_out: names of measures.
     """
     systems = results.uncut
     cells = len(systems) * max(len(results.query_ids), 1)
@@ -86,7 +87,28 @@ def _docs(results: Results, systems: Sequence[SystemResult]) -> dict[str, Any] |
         positions = cells[start : start + len(top)].tolist()
         runs.append([positions[a:b] for a, b in pairwise(top.offsets.tolist())])
         start += len(top)
-    return {"depth": TOP_DOCS, "ids": [printable(i) for i in ids.tolist()], "runs": runs}
+    return {
+        "depth": TOP_DOCS,
+        "ids": [printable(i) for i in ids.tolist()],
+        "runs": runs,
+        "judged": _judged(results, ids.tolist(), runs) if results.qrels else None,
+    }
+
+
+def _judged(
+    results: Results, doc_ids: Sequence[str], runs: Sequence[Sequence[Sequence[int]]]
+) -> dict[str, Any]:
+    """{"level": lowest relevant grade, "relevant": relevant docs of each query, "grades": by query,
+    position and grade in turn of each doc in `runs` that is judged}."""
+    grades, level = grades_of(results.qrels), results.dataset.relevance_level
+    relevant, found = [], []
+    for query_id, *tops in zip(results.query_ids, *runs, strict=True):
+        judged = grades.get(query_id, {})
+        relevant.append(sum(grade >= level for grade in judged.values()))
+        listed = sorted({place for top in tops for place in top})
+        known = [(place, judged.get(doc_ids[place])) for place in listed]
+        found.append([part for pair in known if pair[1] is not None for part in pair])
+    return {"level": level, "relevant": relevant, "grades": found}
 
 
 def _by_frequency(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

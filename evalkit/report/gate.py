@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from evalkit.report.layout import MISSING, Cell, Column, Table, number, percent, printable
 from evalkit.report.names import display_name
 from evalkit.report.significance import p_value, signed
+from evalkit.report.wording import about_models, measured_on
 from evalkit.statistics.gate import Change, Matched
 from evalkit.statistics.gate_efficiency import Rise
 
@@ -41,7 +42,14 @@ def change_table(found: Matched, changes: Sequence[Change], how: str, margin: fl
         f"worse: by more than the margin of {margin:g}. holds: the interval excludes such a "
         "fall. open: these queries cannot tell.",
     )
-    caption = f"Base against new, {len(found.query_ids):,} queries."
+    dataset = printable(found.new.dataset.dataset_id)
+    outputs = [found.base, found.new]
+    words = [
+        f"Base against new on {dataset}, {len(found.query_ids):,} queries.",
+        about_models(outputs),
+        measured_on(outputs),
+    ]
+    caption = " ".join(filter(None, words))
     return Table(caption, columns, (rows,), notes, name="compare")
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from evalkit.report.compare import Comparison, best_of, compare, first_stages, reranked
 from evalkit.report.layout import number, percent
 from evalkit.report.names import display_name, is_lower_better, label, synthetic_note
+from evalkit.report.significance import p_value
 from evalkit.report.table import interval
 from evalkit.results import NO_RERANKER, Results, SystemResult
+from evalkit.statistics.markers import how_tested
 
 
 def headline(results: Results) -> list[str]:
@@ -63,7 +65,8 @@ def _against(results: Results, top: SystemResult, other: SystemResult, measure: 
     if mine and theirs:
         overlap = mine[0] <= theirs[1] and theirs[0] <= mine[1]
         text += f"The two intervals {'overlap' if overlap else 'do not overlap'}. "
-    return text + difference(compare(results, top, other, measure))
+    found = compare(results, top, other, measure)
+    return " ".join(filter(None, [text + difference(found), tested(results, found)]))
 
 
 def difference(comparison: Comparison) -> str:
@@ -83,9 +86,21 @@ def difference(comparison: Comparison) -> str:
     else:
         verdict = "excludes 0"
     return (
-        f"{text}; its {percent(comparison.level)} bootstrap interval, paired because both answer "
-        f"the same queries, is {low:+.4f} to {high:+.4f} and {verdict}."
+        f"{text}; its {percent(comparison.level)} interval (Student's t, paired because both "
+        f"answer the same queries) is {low:+.4f} to {high:+.4f} and {verdict}."
     )
+
+
+def tested(results: Results, comparison: Comparison) -> str:
+    """How the two were tested and what it said, in words; "" where they were not."""
+    section = results.significance
+    names = {comparison.system.system, comparison.base.system}
+    for row in section.get("comparisons", ()):
+        if row["measure"] == comparison.measure and {row["system"], row["base"]} == names:
+            verdict = "significant" if row["significant"] else "not significant"
+            p = "p" if section["correction"] == "none" else "the corrected p"
+            return f"{how_tested(section)} Here {p} is {p_value(row['p_corrected'])}: {verdict}."
+    return ""
 
 
 def _value(system: SystemResult, measure: str, level: float) -> str:

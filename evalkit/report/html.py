@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping
+from dataclasses import replace
 from html import escape
 
 from evalkit.report.captions import caption as caption_of
-from evalkit.report.compare import Comparison, best_of, compare, own_first_stage, reranked
+from evalkit.report.compare import best_of, compare, own_first_stage, reranked
 from evalkit.report.details import details_html
-from evalkit.report.explorer import SCRIPT, explorer_html
+from evalkit.report.explorer import SCRIPTS, explorer_html
 from evalkit.report.headline import difference, headline
-from evalkit.report.layout import Cell, Column, Table, number, printable
+from evalkit.report.layout import printable
 from evalkit.report.names import display_name, synthetic_note
 from evalkit.report.page import page
 from evalkit.report.provenance import configuration_html, dataset_html, environment_html
+from evalkit.report.queries import extreme_queries
 from evalkit.report.render import to_html
 from evalkit.report.table import tables
 from evalkit.results import Results
@@ -79,7 +81,7 @@ def report_html(
             explorer_data,
         ]
     )
-    return page(f"{name}: evalkit report", body, [SCRIPT])
+    return page(f"{name}: evalkit report", body, SCRIPTS)
 
 
 def _table_sections(results: Results, sections: _Sections) -> list[tuple[str, str, str]]:
@@ -129,35 +131,11 @@ def _queries(results: Results, texts: Mapping[str, str]) -> str:
         f"{display_name(measure)} of the best reranked system against its own first stage: "
         f"{difference(found)}"
     )
-    parts = [f"<p>{escape(intro)}</p>"]
-    for gains, word in ((True, "gain"), (False, "loss")):
-        at = found.largest(QUERIES_SHOWN, gains=gains)
-        table = to_html(_query_table(results, found, at, texts, word)) if at else ""
-        title = "Largest gains" if gains else "Largest losses"
-        parts.append(f"<h3>{title}</h3>\n{table or f'<p>No query has a {word}.</p>'}")
-    return "\n".join(parts)
-
-
-def _query_table(
-    results: Results, found: Comparison, at: list[int], texts: Mapping[str, str], word: str
-) -> Table:
-    ids = [results.query_ids[i] for i in at]
-    tagged = any(results.tags.get(query_id) for query_id in ids)
-    worded = any(query_id in texts for query_id in ids)
-    columns = [Column("Query", "left")]
-    columns += [Column("Text", "left")] if worded else []
-    columns += [Column("First stage"), Column("Reranked"), Column("Difference")]
-    columns += [Column("Tags", "left")] if tagged else []
-    rows = []
-    for i, query_id in zip(at, ids, strict=True):
-        row = [Cell(printable(query_id))]
-        row += [Cell(printable(texts.get(query_id, "")))] if worded else []
-        row += [Cell(number(s.values[found.measure][i])) for s in (found.base, found.system)]
-        row += [Cell(f"{found.differences[i]:+.4f}")]
-        row += [Cell(printable(", ".join(results.tags.get(query_id, ()))))] if tagged else []
-        rows.append(tuple(row))
-    counted = found.counts[0 if word == "gain" else 1]
-    measure = display_name(found.measure)
-    caption = f"Queries with a {word} in {measure}: {counted:,}; shown: {len(at)}."
-    caption = " ".join(filter(None, [caption, synthetic_note(results.dataset)]))
-    return Table(caption, tuple(columns), (tuple(rows),))
+    shown = extreme_queries(
+        results, found, best[0].system, measure, best[0].values[measure], texts, QUERIES_SHOWN
+    )
+    mark = synthetic_note(results.dataset)
+    figures = [to_html(replace(t, caption=f"{t.caption} {mark}".strip())) for t in shown]
+    none = {0: "No query gains or loses.", 1: "All that differ, differ the same way."}
+    last = [f"<p>{none[len(shown)]}</p>"] if len(shown) in none else []
+    return "\n".join([f"<p>{escape(intro)}</p>", *figures, *last])

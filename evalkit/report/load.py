@@ -133,7 +133,8 @@ def _theory(protocol: Mapping[str, Any]) -> str:
     return (
         f"Theory: {model}, from the service times and arrivals of the row. Measured agrees if the "
         f"interval of its mean holds that, or it is within {percent(TOLERANCE)}. It departs where "
-        "service times hang together, as on a machine that is busy by turns, or depend on the load."
+        "service times hang together, as on a machine that is busy by turns, or depend on the "
+        "load; and near saturation where a row is too short for its queue to reach its mean."
     )
 
 

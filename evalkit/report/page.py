@@ -1,6 +1,6 @@
 """The frame of an HTML page of ours: head, style, scripts, and a policy that lets nothing else run.
 
-Style and scripts are files beside this module: page.css, sort.js, explorer.js.
+Style and scripts are files beside this module: page.css, sort.js, explorer.js and its details.
 """
 
 from __future__ import annotations

@@ -74,11 +74,22 @@ def latency_over_k(results: Results) -> Picture:
 
 def _over_k(systems: Sequence[SystemResult], ms: Mapping[str, Mapping[str, Any]]) -> Series:
     found = [ms[s.run_name] for s in systems]
-    median, high = ([each[key] for each in found] for key in ("p50_ms", "p95_ms"))
-    # Where not one time is expected beyond a percentile, its figure is about the largest time.
-    far = [np.nan if "p99_ms" in each.get("unsupported", ()) else each["p99_ms"] for each in found]
+    median = [each["p50_ms"] for each in found]
+    high = _supported(found, "p95_ms", median)
+    far = _supported(found, "p99_ms", [np.nan] * len(found))
     spans = [_ends(each, "p50_ms") for each in found]
     return Series([float(s.k or 0) for s in systems], median, median, high, far, spans)
+
+
+def _supported(
+    found: Sequence[Mapping[str, Any]], figure: str, instead: Sequence[float]
+) -> list[float]:
+    """A percentile at each K; where not one time is expected beyond it, it is about the largest
+    time, and `instead` is drawn."""
+    return [
+        other if figure in each.get("unsupported", ()) else float(each[figure])
+        for each, other in zip(found, instead, strict=True)
+    ]
 
 
 def _ends(statistics: Mapping[str, Any], figure: str) -> tuple[float, float]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,12 @@ import numpy as np
 from evalkit.report.layout import MISSING, Cell, Column, Row, Table, percent, printable
 from evalkit.report.names import synthetic_note
 from evalkit.results import Results
+
+_STAGE_NAMES = {
+    "rerank": "reranking",
+    "query_encoding": "encoding the query",
+    "total": "a first stage as a whole, which does not tell its encoding apart",
+}
 
 
 def about_machine(cost: Mapping[str, Any]) -> str:
@@ -20,7 +26,8 @@ def about_machine(cost: Mapping[str, Any]) -> str:
     return (
         f" Own hardware: {printable(machine['model'])} at {machine['price']:g} "
         f"{machine['currency']} an hour ({machine['date']}), a query at a time, busy "
-        f"{percent(cost['utilisation'])} of the time."
+        f"{percent(cost['utilisation'])} of the time, taken to be as fast as the machine of this "
+        "run."
     )
 
 
@@ -52,16 +59,25 @@ def break_even_table(results: Results) -> Table:
         Column("A query takes"), Column("Service, USD / 1,000"), Column("Index, USD once"),
         Column("Own machine, USD / 1,000"), Column("Break-even QPS"), Column("From QPS"),
     )  # fmt: skip
+    stages = sorted({_STAGE_NAMES[s] for one in cost["alternatives"] if (s := one.get("stage"))})
     counted = sorted({f"{one['model']}: {one['counted']}" for one in cost["alternatives"]})
     notes = [
         "Break-even QPS: the load at which the first machine costs what the service does; From "
         "QPS: from this load on own machines are never dearer, each further one counted.",
+        *([_of_stages(stages)] if stages else []),
         f"Units: {printable('; '.join(counted))}. Special tokens are not counted.",
     ]
     for note in dict.fromkeys(one["note"] for one in cost["alternatives"] if one["note"]):
         notes.append(f"{MISSING}: {note}.")
     caption = f"{of_dataset(results)} A service in place of a component.{about_machine(cost)}"
     return Table(caption, columns, (tuple(rows),), tuple(notes), name="break_even")
+
+
+def _of_stages(stages: Sequence[str]) -> str:
+    return (
+        f"Own machine: the stage that the service replaces ({', '.join(stages)}); what else a "
+        "query takes is the same with both."
+    )
 
 
 def _amount(part: Mapping[str, Any]) -> str:

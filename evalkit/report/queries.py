@@ -32,10 +32,15 @@ def extreme_queries(
     name, up = display_name(measure), not is_lower_better(measure)
     if found is not None:
         pair = f"{printable(found.system.system)} over {printable(found.base.system)}"
-        parts = [
-            (f"Best queries: largest gains of {pair} in {name}.", found.largest(shown, up)),
-            (f"Worst queries: largest losses of {pair} in {name}.", found.largest(shown, not up)),
-        ]
+        higher, lower, _ = found.counts
+        parts = []
+        for word, gains, count in (
+            ("gains", up, higher if up else lower),
+            ("losses", not up, lower if up else higher),
+        ):
+            at = found.largest(shown, gains)
+            words = f"Largest {word} of {pair} in {name}; shown: {len(at)} of {count:,}."
+            parts.append((words, at))
     else:
         order = np.argsort(-values if up else values, kind="stable")
         parts = [
@@ -53,31 +58,27 @@ def _query_table(
     texts: Mapping[str, str],
     caption: str,
 ) -> Table:
-    compared = () if found is None else (Column("Baseline"), Column("Δ"))
+    """A row a query; a column of texts, and one of tags, where any of these queries has some."""
+    ids = [results.query_ids[i] for i in at]
+    worded = any(texts.get(query_id) for query_id in ids)
+    tagged = any(results.tags.get(query_id) for query_id in ids)
     columns = (
-        Column("Query", "left"), Column("Text", "left"), Column("System"), *compared,
-        Column("Tags", "left"),
-    )  # fmt: skip
+        Column("Query", "left"),
+        *([Column("Text", "left")] if worded else []),
+        Column("System"),
+        *([] if found is None else [Column("Baseline"), Column("Δ")]),
+        *([Column("Tags", "left")] if tagged else []),
+    )
     rows: list[Row] = []
-    for i in at:
-        query_id = results.query_ids[i]
-        against = (
-            ()
-            if found is None
-            else (
-                Cell(number(float(found.base.values[found.measure][i]))),
-                Cell(f"{found.differences[i]:+.4f}"),
-            )
-        )
-        rows.append(
-            (
-                Cell(printable(query_id)),
-                Cell(printable(texts.get(query_id, ""))),
-                Cell(number(float(values[i]))),
-                *against,
-                Cell(printable(", ".join(results.tags.get(query_id, ())))),
-            )
-        )
+    for i, query_id in zip(at, ids, strict=True):
+        row = [Cell(printable(query_id))]
+        row += [Cell(printable(texts.get(query_id, "")))] if worded else []
+        row.append(Cell(number(float(values[i]))))
+        if found is not None:
+            base = float(found.base.values[found.measure][i])
+            row += [Cell(number(base)), Cell(f"{found.differences[i]:+.4f}")]
+        row += [Cell(printable(", ".join(results.tags.get(query_id, ()))))] if tagged else []
+        rows.append(tuple(row))
     return Table(caption, columns, (tuple(rows),))
 
 
@@ -116,7 +117,8 @@ def bucket_table(
         rows.append(tuple(cells))
     caption = (
         f"{display_name(measure)} by {grouping.name[0].lower()}{grouping.name[1:]}. In brackets: "
-        f"{percent(results.level)} bootstrap intervals over the bucket's queries."
+        f"{percent(results.level)} intervals over the bucket's queries, by bootstrap"
+        + ("." if baseline is None else "; of Δ Student's t, paired.")
     )
     return Table(caption, columns, (tuple(rows),), (grouping.note,))
 

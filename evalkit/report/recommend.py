@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from evalkit.efficiency.budget import Candidate
 from evalkit.efficiency.deadline import LargestK, UnderDeadline
-from evalkit.efficiency.recommend import Candidate, Difference, Recommendation
+from evalkit.efficiency.recommend import Difference, Recommendation
 from evalkit.report.cells import interval
 from evalkit.report.cost import quality_text
 from evalkit.report.layout import MISSING, Cell, Column, Row, Table, number, percent, printable
@@ -58,6 +59,11 @@ def in_words(found: Recommendation, level: float) -> list[str]:
         f"budget.{name}: too few times were measured for this percentile; the figure is close to "
         "the largest time (raise latency.queries or latency.repeats)."
         for name in found.unsupported
+    ]
+    lines += [
+        f"budget.{name}: the figure has no interval, as too few queries were measured; by how much "
+        "it may be off is not known (raise latency.queries)."
+        for name in found.without_interval
     ]
     lines += [
         f"The choice meets budget.{name} by its estimate ({small(choice.spent[name])}), not by the "
@@ -142,6 +148,7 @@ def deadline_table(
             Cell(number(found.without_deadline)),
             Cell(number(found.quality), _known(found.quality_interval)),
             Cell(f"{100 * found.degraded:.1f}", _known(_hundredfold(found)), digits=1),
+            Cell(f"{100 * found.unanswered:.1f}"),
             Cell(number(found.fallback)),
         )
         for name, (found, fallback) in rows.items()
@@ -150,6 +157,7 @@ def deadline_table(
     columns = (
         Column("System", "left"), Column("Late queries get", "left"), Column(f"{shown}, no limit"),
         Column(f"{shown}, expected"), Column("Late (%)", lower_is_better=True),
+        Column("Fallback late too (%)", lower_is_better=True),
         Column(f"{shown}, fallback"),
     )  # fmt: skip
     first = next(iter(rows.values()))[0]
@@ -158,8 +166,12 @@ def deadline_table(
         f"{first.deadline_ms:g} ms, over the {first.num_queries:,} queries whose latency was "
         f"measured ({first.num_samples:,} times); in brackets {percent(results.level)} intervals."
     )
-    note = "Latency and quality are joined query by query; no independence is assumed."
-    return Table(caption, columns, (tuple(cells),), (note,), "deadline")
+    notes = (
+        "Late: queries that take longer than the deadline; they get the fallback, which is taken "
+        "to run beside the system. Fallback late too: they get nothing in time, which counts 0.",
+        "Latency and quality are joined query by query; no independence is assumed.",
+    )
+    return Table(caption, columns, (tuple(cells),), notes, "deadline")
 
 
 def _hundredfold(found: UnderDeadline) -> tuple[float, float]:
@@ -177,10 +189,9 @@ def largest_k_table(found: Mapping[tuple[str, str], LargestK]) -> Table:
         (
             Cell(printable(retriever)),
             Cell(printable(reranker)),
-            *(
-                Cell("none" if k is None else str(k))
-                for k in (one.measured, one.surely, one.between)
-            ),
+            _size(one.measured),
+            _size(one.surely) if one.has_intervals else Cell(MISSING),
+            _size(one.between),
         )
         for (retriever, reranker), one in found.items()
     ]
@@ -192,9 +203,18 @@ def largest_k_table(found: Mapping[tuple[str, str], LargestK]) -> Table:
     notes = (
         "Largest K: of those measured. Surely: its interval's upper end meets the target, too. "
         "Interpolated: on straight lines between the K that were measured; not a measurement.",
+        *(
+            []
+            if all(one.has_intervals for one in found.values())
+            else [f"{MISSING}: p95 has no interval; measure more queries (latency.queries)."]
+        ),
     )
     caption = f"The largest K whose p95 latency is within {target:g} ms."
     return Table(caption, columns, (tuple(rows),), notes, "largest_k")
+
+
+def _size(k: int | None) -> Cell:
+    return Cell("none" if k is None else str(k))
 
 
 def markdown_lines(lines: Sequence[str]) -> str:

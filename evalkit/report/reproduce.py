@@ -13,8 +13,10 @@ from typing import Any, Literal
 from evalkit.errors import ConfigError, DataError
 from evalkit.report.layout import MISSING, Cell, Column, Row, Table, number, printable
 from evalkit.report.names import display_name
+from evalkit.report.wording import about_models, measured_on
 from evalkit.results import Results
 from evalkit.settings import checked
+from evalkit.statistics.plain import plain
 
 Verdict = Literal["reproduced", "off", "not checked"]
 # Published figures are rounded to decimals that binary floats only come near to.
@@ -86,11 +88,8 @@ class Check:
     def as_json(self) -> dict[str, Any]:
         """Plain JSON data; a measure that is not defined is null, as where nothing was measured."""
         found = {"measured": self.measured, "difference": self.difference}
-        defined = {
-            key: None if value is None or math.isnan(value) else value
-            for key, value in found.items()
-        }
-        return {**asdict(self.figure), **defined, "verdict": self.verdict, "reason": self.reason}
+        told = {"verdict": self.verdict, "reason": self.reason}
+        return {**asdict(self.figure), **plain(found), **told}
 
 
 def read_published(settings: Any, where: str = "published") -> Published:
@@ -187,6 +186,7 @@ def reproduction_table(name: str, results: Results, checks: Sequence[Check]) -> 
         f"Published and measured: {printable(name)} on {printable(info.dataset_id)}, "
         f"{info.num_queries:,} queries."
     )
+    caption = " ".join(filter(None, [caption, about_models([results]), measured_on([results])]))
     return Table(caption, columns, (tuple(rows),), (*notes, *reasons.values()))
 
 

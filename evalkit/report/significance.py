@@ -7,6 +7,7 @@ from typing import Any
 
 from evalkit.report.layout import MISSING, Cell, Column, Row, Table, number, percent, printable
 from evalkit.report.names import display_name, synthetic_note
+from evalkit.report.wording import deepest
 from evalkit.results import Results
 from evalkit.statistics.markers import how_tested
 
@@ -31,8 +32,11 @@ def significance_table(results: Results, measure: str | None = None) -> Table | 
         f"Differences in {display_name(measure)} on {printable(info.dataset_id)}, "
         f"{len(results.query_ids):,} queries."
     )
+    sizes = sorted({s.k for s in results.uncut if s.k is not None})
+    about_k = f"K (+k{', +k'.join(map(str, sizes))}): candidates reranked." if sizes else ""
+    uncut = f"N: rankings are measured uncut, {deepest(results)}."
     return Table(
-        " ".join(filter(None, [caption, synthetic_note(info)])),
+        " ".join(filter(None, [caption, synthetic_note(info), about_k, uncut])),
         columns,
         tuple(tuple(group) for group in groups if group),
         (how_tested(section), *_meanings(section)),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from evalkit.errors import ConfigError, nearest
@@ -123,15 +124,23 @@ def table_files(
     """
     outputs = [results] if isinstance(results, Results) else list(results)
     shown, lines = _made(outputs, names)
+    shown = _numbered(shown)
     sections = [*map(to_markdown, shown), *lines, *map(details_markdown, outputs)]
     latex = [*map(to_latex, shown), *(f"% {line}\n" for line in lines)]
     files = {
         "table.md": "\n\n".join(filter(None, sections)) + "\n",
         "table.tex": "\n\n".join(latex) + "\n",
     }
-    counts: dict[str, int] = {}
+    return files | {f"tables/{table.name}.csv": to_csv(table) for table in shown}
+
+
+def _numbered(shown: Sequence[Table]) -> list[Table]:
+    """With "_2", "_3", … after a name that was there before, of another output: names are those of
+    files and of LaTeX labels."""
+    counts: Counter[str] = Counter()
+    numbered = []
     for table in shown:
-        counts[table.name] = counts.get(table.name, 0) + 1
+        counts[table.name] += 1
         nth = f"_{counts[table.name]}" if counts[table.name] > 1 else ""
-        files[f"tables/{table.name}{nth}.csv"] = to_csv(table)
-    return files
+        numbered.append(replace(table, name=f"{table.name}{nth}"))
+    return numbered

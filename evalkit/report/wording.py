@@ -17,6 +17,7 @@ from evalkit.report.names import (
     synthetic_note,
 )
 from evalkit.results import NO_RERANKER, Results, SystemResult
+from evalkit.types import grades_of
 
 _TIED_SHARE_WORTH_A_NOTE = 0.01
 
@@ -56,6 +57,12 @@ def about_dataset(results: Results) -> str:
     docs = f"{info.num_docs:,} documents" if info.num_docs else "judgements without texts"
     counted = f"{queries:,} {'query' if queries == 1 else 'queries'}"
     return f"{printable(info.dataset_id)}: {counted}, {docs}."
+
+
+def about_output(results: Results) -> str:
+    """What results are of: dataset, queries, models, date."""
+    words = (about_dataset(results), about_models([results]), measured_on([results]))
+    return " ".join(filter(None, words))
 
 
 def about_intervals(results: Results) -> str:
@@ -135,6 +142,7 @@ def notes(results: Results, measures: Sequence[str] | None = None) -> tuple[str,
         f"{display_name(measure)}: lower is better; 0 if no document repeats one above it."
         for measure in filter(is_lower_better, shown)
     ]
+    found += _without_relevant(results)
     found += _reading_deeper(results, shown)
     tied = max(systems, key=lambda s: s.tied_share, default=None)
     if tied is not None and tied.tied_share >= _TIED_SHARE_WORTH_A_NOTE:
@@ -144,6 +152,22 @@ def notes(results: Results, measures: Sequence[str] | None = None) -> tuple[str,
             "ties are broken by document id, descending."
         )
     return tuple(found)
+
+
+def _without_relevant(results: Results) -> list[str]:
+    """A note on queries that no system can do anything for, where the judgements are known."""
+    level = results.dataset.relevance_level
+    grades = grades_of(results.qrels)
+    best = [max(grades[q].values(), default=0) for q in results.query_ids if q in grades]
+    without = sum(grade < level for grade in best)
+    if not without:
+        return []
+    queries, have = ("query", "has") if without == 1 else ("queries", "have")
+    return [
+        f"{without:,} of {len(results.query_ids):,} {queries} {have} no document of grade {level} "
+        "or higher: measures that count relevant documents (MRR, MAP, recall, P) are 0 there for "
+        "every system."
+    ]
 
 
 def _reading_deeper(results: Results, shown: Sequence[str]) -> list[str]:

@@ -73,11 +73,11 @@ class CascadeReranker(ComposedReranker):
         self.details[f"pairs a query at K={size}"] = read
         return ranking.with_scores((ranking.sizes[ranking.rows] - ranking.ranks).astype(np.float32))
 
-    def estimate(self, sizes: np.ndarray) -> dict[str, int]:
-        """Each stage's cost for the docs that reach it."""
-        found: dict[str, int] = {}
+    def given(self, sizes: np.ndarray) -> dict[str, np.ndarray]:
+        """The docs that reach each stage; fewer where a stage before it drops some."""
+        found: dict[str, np.ndarray] = {}
         for name, keep in self.stages:
-            found |= self.estimate_part(name, sizes)
+            found[name] = sizes
             sizes = sizes if keep is None else np.minimum(sizes, keep)
         return found
 

@@ -109,11 +109,17 @@ class ComposedReranker:
         )
         return {f"{part} {unit}": amount for unit, amount in found.items()}
 
+    def given(self, sizes: np.ndarray) -> dict[str, np.ndarray]:
+        """How many docs of lists of these sizes each part is given at most, query by query: int,
+        shape (Q,). Here the whole list. A part that is left out is given what the sizes alone do
+        not tell."""
+        return dict.fromkeys(self.parts, sizes)
+
     def estimate(self, sizes: np.ndarray) -> dict[str, int]:
-        """The parts' cost for lists of these sizes; each part is asked for the whole list."""
+        """The parts' cost for lists of these sizes, for the docs that each is given."""
         found: dict[str, int] = {}
-        for part in self.parts:
-            found |= self.estimate_part(part, sizes)
+        for part, reaching in self.given(sizes).items():
+            found |= self.estimate_part(part, reaching)
         return found
 
 

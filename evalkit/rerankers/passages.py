@@ -85,6 +85,10 @@ class PassageReranker(ComposedReranker):
         """Itself: nothing is fitted to a retriever's candidates."""
         return self
 
+    def given(self, sizes: np.ndarray) -> dict[str, np.ndarray]:
+        """Nothing that is known from the sizes: the part is given windows."""
+        return {}
+
     def estimate(self, sizes: np.ndarray) -> dict[str, int]:
         """Nothing: how many windows there are is known from the docs alone, see `count`."""
         return {}

@@ -6,19 +6,20 @@ search, see `scoring.search`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
 from evalkit.encoders import Side, TextEncoder
+from evalkit.measured import is_cold
 from evalkit.models import resolve_device
 from evalkit.progress import track
 from evalkit.queries.transform import Part
 from evalkit.retrievers.encoded import EncodedRetriever
 from evalkit.run import Run
-from evalkit.scoring.search import ExactSearch, Nearest, ahead
+from evalkit.scoring.search import Chunk, ExactSearch, Nearest, ahead, resident
 from evalkit.types import DOC_TEMPLATE, Query, fingerprint
 
 _SIDES: tuple[Side, ...] = ("query", "doc")
@@ -95,10 +96,19 @@ class DenseRetriever(EncodedRetriever):
     def nearest(self, vectors: np.ndarray, k: int, what: str) -> Nearest:
         """The exact k best docs of each query vector; what: the progress bar's label."""
         search = ExactSearch(vectors, k, self.order)
-        chunks = ahead(self.chunks(self.chunk_size), resolve_device(self.encoder.device))
-        for chunk in track(chunks, what, len(self.places), self.chunk_size):
+        for chunk in self._chunks(what):
             search.add(chunk)
         return search.best
+
+    def _chunks(self, what: str) -> Iterable[Chunk]:
+        if is_cold() and self._held is not None:
+            held: list[Chunk] = self._held
+            return held
+        chunks = ahead(self.chunks(self.chunk_size), resolve_device(self.encoder.device))
+        return track(chunks, what, len(self.places), self.chunk_size)
+
+    def _all_docs(self) -> list[Chunk]:
+        return resident(self.chunks(self.chunk_size), resolve_device(self.encoder.device))
 
     def chunks(self, size: int) -> Iterator[np.ndarray]:
         """The docs' vectors as stored, `size` at a time, in the dataset's order."""

@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -50,6 +51,7 @@ class EncodedRetriever(ABC):
         self.kind, self._encoder = kind, encoder
         self.doc_template, self.chunk_size = checked_template(doc_template), chunk_size
         self.cache_dir = resolve_cache_dir(cache_dir)
+        self._held: Any = None
 
     @property
     @abstractmethod
@@ -82,6 +84,21 @@ class EncodedRetriever(ABC):
         if (self.places < 0).any():
             raise ScoreError(f"{path}: vectors went missing while in use; run again")
         self.order = order_of(self.ids)
+        self._held = None
+
+    def hold(self) -> None:
+        """Keep in memory what a search reads of the docs, for those inside `measured.cold()`: a
+        service does not read its index anew for each query. Until the next `index`."""
+        self._held = self._all_docs()
+
+    @property
+    def holds(self) -> bool:
+        """Whether searches inside `measured.cold()` read nothing of the docs from disk."""
+        return self._held is not None
+
+    @abstractmethod
+    def _all_docs(self) -> Any:
+        """What `hold` keeps."""
 
     def _encode_docs(self, dataset: Dataset, path: Path) -> None:
         ids: list[str] = []

@@ -122,6 +122,13 @@ class FaissRetriever(DenseRetriever):
         recipe, size = self.settings.recipe(len(self.ids)), path.stat().st_size
         self.details = {"index": recipe, "index_bytes": size}
 
+    def hold(self) -> None:
+        """Nothing: FAISS searches what it has in memory."""
+
+    @property
+    def holds(self) -> bool:
+        return True
+
     def _build(self, path: Path) -> None:
         cache = self.encoder.cache("doc")
         width = cache.gather_stored(self.places[:1]).shape[1]

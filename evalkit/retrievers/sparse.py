@@ -8,14 +8,15 @@ a score.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 from evalkit.encoders import Side
+from evalkit.measured import is_cold
 from evalkit.progress import track
 from evalkit.queries.transform import Part
 from evalkit.retrievers.encoded import EncodedRetriever, Found, nothing
@@ -26,6 +27,9 @@ from evalkit.types import DOC_TEMPLATE, Dataset, Query, fingerprint
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
+
+# The place of a chunk's first doc, and the chunk as an inverted index: shape (terms, docs).
+Postings: TypeAlias = "tuple[int, csr_matrix]"
 
 _QUERY_CHUNK = 256
 _SIDES: tuple[Side, ...] = ("query", "doc")
@@ -94,12 +98,25 @@ class SparseRetriever(EncodedRetriever):
     def search(self, query_ids: Sequence[str], queries: csr_matrix, k: int) -> Run:
         """The ranking by dot product with each query's weighted terms: shape (Q, terms)."""
         best = [nothing() for _ in query_ids]
-        starts = range(0, len(self.places), self.chunk_size)
-        for start in track(starts, "Retrieving (sparse)", len(self.places), self.chunk_size):
-            docs = self.encoder.matrix(self.places[start : start + self.chunk_size], "doc")
-            align(queries, docs)
-            self._search(docs.T.tocsr(), start, queries, k, best)
+        chunks: Iterable[Postings] = self._postings()
+        if is_cold() and self._held is not None:
+            chunks = self._held
+        else:
+            chunks = track(chunks, "Retrieving (sparse)", len(self.places), self.chunk_size)
+        for start, postings in chunks:
+            asked = queries.copy()
+            # Terms that no doc of the chunk has weigh nothing.
+            asked.resize(len(best), postings.shape[0])
+            self._search(postings, start, asked, k, best)
         return self.ranking(query_ids, best)
+
+    def _postings(self) -> Iterator[Postings]:
+        for start in range(0, len(self.places), self.chunk_size):
+            docs = self.encoder.matrix(self.places[start : start + self.chunk_size], "doc")
+            yield start, docs.T.tocsr()
+
+    def _all_docs(self) -> list[Postings]:
+        return list(self._postings())
 
     def _search(
         self, postings: csr_matrix, start: int, queries: csr_matrix, k: int, best: list[Found]

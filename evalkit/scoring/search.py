@@ -36,10 +36,12 @@ _FAST_ROUNDING = 2.0**-7
 
 
 class Chunk(NamedTuple):
-    """n docs in order, shape (n, h): as stored (see `vectors`), and the same on a device."""
+    """n docs in order, shape (n, h): as stored (see `vectors`), and the same on a device. longest:
+    the length of the longest, None where it is not known yet."""
 
     stored: np.ndarray
     on_device: torch.Tensor
+    longest: float | None = None
 
 
 class Nearest(NamedTuple):
@@ -103,6 +105,15 @@ def ahead(chunks: Iterable[np.ndarray], device: str) -> Iterator[Chunk]:
             yield upload.finish(*loaded)
 
 
+def resident(chunks: Iterable[np.ndarray], device: str) -> list[Chunk]:
+    """All chunks in memory and on the device, for many searches of a query or a few each."""
+    return [
+        chunk._replace(longest=_longest(chunk.on_device.float()))
+        for chunk in ahead(chunks, device)
+        if len(chunk.stored)
+    ]
+
+
 class _Upload:
     """Chunks to a device that has no streams of its own, or to none."""
 
@@ -164,7 +175,7 @@ class ExactSearch:
             return
         with torch.inference_mode():
             docs = chunk.on_device.float()
-            longest = float(torch.linalg.vector_norm(docs, dim=1).max())
+            longest = _longest(docs) if chunk.longest is None else chunk.longest
             for first in range(0, len(self.queries), _QUERY_BLOCK):
                 block = self.queries[first : first + _QUERY_BLOCK]
                 rows, near = self._candidates(block, docs, longest, first)
@@ -219,6 +230,12 @@ class ExactSearch:
         at = rows[kept] + block.start, ranks[kept]
         self.best.docs[at] = docs[by_rank][kept]
         self.best.scores[at] = scores[by_rank][kept]
+
+
+def _longest(docs: torch.Tensor) -> float:
+    import torch
+
+    return float(torch.linalg.vector_norm(docs, dim=1).max())
 
 
 def _grouped(scores: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:

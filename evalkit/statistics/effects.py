@@ -48,7 +48,8 @@ def effect_size(differences: np.ndarray, level: float = 0.95) -> EffectSize:
 
 
 class Counts(NamedTuple):
-    """Queries on which the system is above the base, equal to it, and below: int64, shape (C,)."""
+    """Queries on which the system is above the base, equal to it, and below: int64, shape (C,).
+    One where either has no value is in none of them."""
 
     above: np.ndarray
     equal: np.ndarray
@@ -57,8 +58,8 @@ class Counts(NamedTuple):
 
 def counts(differences: np.ndarray) -> Counts:
     """Of `paired_differences`, in which equal values differ by 0."""
-    above, below = (differences > 0).sum(axis=0), (differences < 0).sum(axis=0)
-    return Counts(above, len(differences) - above - below, below)
+    kinds = differences > 0, differences == 0, differences < 0
+    return Counts(*(kind.sum(axis=0) for kind in kinds))
 
 
 def mean_interval(differences: np.ndarray, level: float = 0.95) -> np.ndarray:

@@ -160,7 +160,7 @@ def changes(
     p = paired_test(gains[:, at] + margin, settings.test, "less", settings.resamples, settings.seed)
     for i, plain, adjusted in zip(at, p, corrected(p, settings.correction), strict=True):
         least = min(signs[i] * end for end in listed[i].ci)
-        verdict: Verdict = "holds" if least > -margin else "open"
+        verdict: Verdict = "holds" if least >= -margin else "open"
         if adjusted < settings.level:
             verdict = "worse"
         listed[i] = replace(listed[i], p=float(plain), p_corrected=float(adjusted), verdict=verdict)

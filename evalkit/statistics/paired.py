@@ -44,8 +44,9 @@ def paired_test(
     """p-values of "the mean difference is 0": float64, shape (C,).
 
     differences: float64, shape (Q, C), a column per comparison. alternative: "less" asks whether
-    the mean is below 0. A column of zeros has p = 1; fewer than two queries have NaN. resamples and
-    seed are those of the randomisation and bootstrap tests, whose smallest p is 1/(resamples + 1).
+    the mean is below 0. A column of zeros has p = 1; fewer than two queries have NaN, and so has a
+    column with a value that is not defined. resamples and seed are those of the randomisation and
+    bootstrap tests, whose smallest p is 1/(resamples + 1) where patterns are drawn.
     """
     known = get_args(SignificanceTest)
     if test not in known:
@@ -53,13 +54,18 @@ def paired_test(
     queries, columns = differences.shape
     if queries < 2:
         return np.full(columns, np.nan)
+    # Nothing compares as extreme with NaN: the resampling tests would find their smallest p.
+    defined = ~np.isnan(differences).any(axis=0)
+    tested = differences[:, defined]
     if test == "t":
-        p = _t_test(differences, alternative)
+        found = _t_test(tested, alternative)
     elif test == "randomisation":
-        p = _randomisation(differences, alternative, resamples, seed)
+        found = _randomisation(tested, alternative, resamples, seed)
     else:
-        p = _bootstrap(differences, alternative, resamples, seed)
-    return np.where((differences == 0).all(axis=0), 1.0, p)
+        found = _bootstrap(tested, alternative, resamples, seed)
+    p = np.full(columns, np.nan)
+    p[defined] = np.where((tested == 0).all(axis=0), 1.0, found)
+    return p
 
 
 def is_exact(test: SignificanceTest, queries: int, resamples: int) -> bool:

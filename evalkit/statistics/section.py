@@ -28,6 +28,7 @@ from evalkit.statistics.paired import (
     paired_test,
     standard_deviation,
 )
+from evalkit.statistics.plain import plain
 from evalkit.statistics.power import detectable, queries_needed
 
 # By default; more marks in a cell than these are not read.
@@ -135,17 +136,8 @@ def _compared(
             "system": system.system,
             "base": base.system,
             "measure": measure,
-            **{key: _plain(column[i].tolist()) for key, column in columns.items()},
+            **{key: plain(column[i].tolist()) for key, column in columns.items()},
             "queries_needed": int(needed[i]) if np.isfinite(needed[i]) else None,
         }
         for i, (system, base) in enumerate(pairs)
     ]
-
-
-def _plain(value: Any) -> Any:
-    """Plain JSON: null for what is not finite."""
-    if isinstance(value, list):
-        return [_plain(part) for part in value]
-    if isinstance(value, float):
-        return value if np.isfinite(value) else None
-    return value

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -31,10 +30,13 @@ from evalkit.report.queries import (
     hole_table,
     move_tables,
 )
-from evalkit.report.render import to_markdown, to_rich
+from evalkit.report.render import to_markdown
+from evalkit.report.wording import about_output
 from evalkit.results import Results, SystemResult
 from evalkit.saved import load_results
+from evalkit.statistics.plain import plain
 from evalkit.tasks import Job
+from evalkit.tasks.shown import show
 from evalkit.types import Dataset, grades_of
 
 
@@ -83,18 +85,15 @@ def perform(settings: Settings, job: Job) -> None:
     require_same_data(folder, results, dataset)
     found = analyse(settings, results, dataset)
     sections = _sections(settings, results, dataset, found)
-    text = [f"Output: {folder}\n"]
+    text = [f"Output: {folder}\n", f"{about_output(results)}\n"]
     for title, tables, note in sections:
         text += [f"## {title}\n", *map(to_markdown, tables), *([f"{note}\n"] if note else [])]
     write_text(job.folder / "analysis.md", "\n".join(text))
-    write_json(job.folder / "analysis.json", _as_json(folder, results, found))
+    write_json(job.folder / "analysis.json", plain(_as_json(folder, results, found)))
+    stdout.print(about_output(results), **PLAIN)
     for title, tables, note in sections:
         stdout.print(f"\n{title}\n", **PLAIN)
-        for table in tables:
-            if stdout.is_terminal:
-                stdout.print(to_rich(table))
-            else:
-                stdout.print(to_markdown(table), **PLAIN)
+        show(tables)
         if note:
             stdout.print(note, **PLAIN)
     stdout.print(f"Analysis: {job.folder}", **PLAIN)
@@ -200,10 +199,6 @@ def _as_json(folder: Path, results: Results, found: Analysis) -> dict[str, Any]:
 
 
 def _moves_as_json(moves: Moves) -> dict[str, Any]:
-    kinds = [
-        {**asdict(kind), "shift": None if math.isnan(kind.shift) else kind.shift}
-        for kind in moves.kinds
-    ]
     listed = {key: getattr(moves, key) for key in ("promoted", "demoted", "intruders")}
     lists = {key: [move._asdict() for move in each] for key, each in listed.items()}
-    return {"n": moves.n, "kinds": kinds, **lists}
+    return {"n": moves.n, "kinds": [asdict(kind) for kind in moves.kinds], **lists}

@@ -15,7 +15,8 @@ from evalkit.io import write_json, write_text
 from evalkit.progress import PLAIN, stdout
 from evalkit.report.gate import change_table, rise_table, worst_queries
 from evalkit.report.layout import Table
-from evalkit.report.render import to_markdown, to_rich
+from evalkit.report.names import display_name
+from evalkit.report.render import to_markdown
 from evalkit.results import Results, SystemResult
 from evalkit.saved import load_results
 from evalkit.settings import SignificanceSettings, checked
@@ -23,7 +24,9 @@ from evalkit.statistics.gate import Change, Matched, changes, gated_measures, ma
 from evalkit.statistics.gate_efficiency import Rise, cost_rises, latency_rises
 from evalkit.statistics.markers import how_tested
 from evalkit.statistics.paired import is_exact
+from evalkit.statistics.plain import plain
 from evalkit.tasks import Job
+from evalkit.tasks.shown import show
 
 
 @dataclass(frozen=True)
@@ -84,9 +87,8 @@ def perform(settings: Settings, job: Job) -> None:
         margins = [("latency", settings.latency_margin), ("cost", settings.cost_margin)]
         shown.append(rise_table(outcome.rises, margins))
     write_text(job.folder / "compare.md", _markdown(settings, outcome, shown))
-    write_json(job.folder / "compare.json", _as_json(settings, significance, outcome))
-    for table in shown:
-        _show(table)
+    write_json(job.folder / "compare.json", plain(_as_json(settings, significance, outcome)))
+    show(shown)
     for note in outcome.notes:
         stdout.print(note, **PLAIN)
     stdout.print(f"Comparison: {job.folder}", **PLAIN)
@@ -101,7 +103,7 @@ def _compare(settings: Settings, significance: SignificanceSettings) -> _Outcome
     found = matched(base, new, pairs, settings.allow_different_data)
     if len(found.query_ids) < 2:
         raise DataError("base and new have a single query in common; expected at least 2")
-    gate = gated_measures(found, settings.gate)
+    gate = gated_measures(found, _as_measured(settings.gate, found.measures))
     latency, of_latency = latency_rises(found, settings.latency_margin)
     cost, of_cost = cost_rises(found, settings.cost_margin)
     data = [f"Data differ: {line}." for line in found.notes]
@@ -117,6 +119,12 @@ def _compare(settings: Settings, significance: SignificanceSettings) -> _Outcome
     return _Outcome(
         found, measured, latency + cost, gate, how, [*data, *notes, *of_latency, *of_cost]
     )
+
+
+def _as_measured(names: Sequence[str] | None, measures: Sequence[str]) -> list[str] | None:
+    """People write NDCG@10 or MRR@10, too, for what results.json calls nDCG@10 and RR@10."""
+    known = {display_name(measure).lower(): measure for measure in measures}
+    return None if names is None else [known.get(name.lower(), name) for name in names]
 
 
 def _pairs(
@@ -178,10 +186,3 @@ def _as_json(
         "changes": [asdict(change) for change in outcome.changes],
         "rises": [{**asdict(r), "share": r.share if r.base else None} for r in outcome.rises],
     }
-
-
-def _show(table: Table) -> None:
-    if stdout.is_terminal:
-        stdout.print(to_rich(table))
-    else:
-        stdout.print(to_markdown(table), **PLAIN)

@@ -21,6 +21,7 @@ from evalkit.report.explain import (
     pieces,
 )
 from evalkit.saved import load_results
+from evalkit.statistics.plain import plain
 from evalkit.tasks import Job
 
 
@@ -53,7 +54,7 @@ def perform(settings: Settings, job: Job) -> None:
     markdown = explanation_markdown(found, shown)
     write_text(job.folder / "explain.md", markdown)
     write_text(job.folder / "explain.html", explanation_html(found))
-    write_json(job.folder / "explain.json", _as_json(folder, found))
+    write_json(job.folder / "explain.json", plain(_as_json(folder, found)))
     if stdout.is_terminal:
         for part in explanation_rich(found, shown):
             stdout.print(part)
@@ -83,6 +84,7 @@ def _as_json(folder: Path, found: Explanation) -> dict[str, Any]:
             {
                 "doc_id": doc.doc_id,
                 "grade": doc.grade,
+                "relevant": doc.is_relevant,
                 "missed": doc.is_missed,
                 "stages": {
                     stage: {"rank": at.rank, "score": at.score}

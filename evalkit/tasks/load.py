@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
@@ -11,8 +10,9 @@ from typing import Any
 from evalkit.assembly import assemble
 from evalkit.efficiency.index_side import build_index
 from evalkit.efficiency.load_levels import LoadSettings, draw, measure_load
-from evalkit.efficiency.machine import threads
+from evalkit.efficiency.machine import load_average, threads
 from evalkit.efficiency.protocol import why_not
+from evalkit.efficiency.resident import places
 from evalkit.efficiency.stages import Pipeline, pipelines
 from evalkit.errors import ConfigError, nearest
 from evalkit.experiment import Experiment
@@ -22,6 +22,7 @@ from evalkit.report.load import load_tables
 from evalkit.report.render import to_markdown, to_rich
 from evalkit.results import NO_RERANKER, SystemResult
 from evalkit.tasks import Job
+from evalkit.tasks.log import log_results
 from evalkit.types import Query
 
 log = logging.getLogger(__name__)
@@ -35,7 +36,7 @@ class Settings(LoadSettings):
 
 
 def perform(settings: Settings, job: Job) -> None:
-    """Load each system, write load.json and load.md, show the tables."""
+    """Load each system, write load.json and load.md, show the tables, log to MLflow."""
     experiment = assemble(job.parts())
     experiment.check()
     _check_names(settings.systems, experiment)
@@ -68,6 +69,8 @@ def perform(settings: Settings, job: Job) -> None:
         else:
             stdout.print(to_markdown(table), **PLAIN)
     stdout.print(f"Load: {job.folder}", **PLAIN)
+    if job.tracking.kind == "mlflow":
+        log_results(job.folder, job.tracking, required=False, load=True)
 
 
 def _measured(pipeline: Pipeline, queries: Sequence[Query], settings: Settings) -> dict[str, Any]:
@@ -104,9 +107,11 @@ def _protocol(settings: Settings, experiment: Experiment) -> dict[str, Any]:
     return {
         **{each.name: getattr(settings, each.name) for each in fields(LoadSettings)},
         "dataset": experiment.dataset.dataset_id,
+        "dataset_digest": experiment.dataset.digest,
         "num_queries": len(experiment.dataset.queries),
         "threads": threads(),
-        "load_average_before": list(os.getloadavg()) if hasattr(os, "getloadavg") else None,
+        "load_average_before": load_average(),
         "caches": "none: each request is met as if for the first time",
+        "doc_vectors": places({**experiment.retrievers, **experiment.hidden}),
         "garbage_collector": "on, as in a service",
     }

@@ -28,22 +28,31 @@ def perform(settings: Settings, job: Job) -> None:
     log_results(Path(settings.path).expanduser(), job.tracking)
 
 
-def log_results(folder: Path, tracking: TrackingSettings, required: bool = True) -> None:
-    """Log a finished output folder, of an experiment or a training, to MLflow.
+def log_results(
+    folder: Path, tracking: TrackingSettings, required: bool = True, load: bool = False
+) -> None:
+    """Log a finished output folder, of an experiment, a training or a load, to MLflow.
 
-    A server that is down costs no result: unless `required`, it is a warning, whose message says
-    how to log the folder later.
+    load: of a folder that holds an experiment's results too, log what task=load measured. A server
+    is down costs no result: unless `required`, it is a warning, whose message says how to log
+    the folder later.
     """
     from evalkit.tracking import log_content, log_output
+    from evalkit.tracking.content import RESULTS
+    from evalkit.tracking.load import is_load, read_load
     from evalkit.tracking.training import is_training, read_training
 
-    of_training = is_training(folder) and not (folder / MARKER).exists()
-    if not of_training:
+    read = None
+    if load or (is_load(folder) and not (folder / RESULTS).exists()):
+        read = read_load
+    elif is_training(folder) and not (folder / MARKER).exists():
+        read = read_training
+    else:
         require_complete(folder)
     where = tracking.uri, tracking.experiment, tracking.run_name
     try:
-        if of_training:
-            tracked = log_content(read_training(folder), *where)
+        if read is not None:
+            tracked = log_content(read(folder), *where)
         else:
             tracked = log_output(folder, *where)
     except TrackingError as error:

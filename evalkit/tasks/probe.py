@@ -5,7 +5,6 @@ Writes probe.md, probe.json and changed.jsonl, every changed text as it was and 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -17,12 +16,13 @@ from evalkit.inspection.probes import PROBES, Probe
 from evalkit.inspection.robustness import Effect, ProbeResult, check_probed, probe_systems
 from evalkit.io import write_json, write_jsonl, write_text
 from evalkit.progress import PLAIN, stdout
-from evalkit.report.layout import Table
 from evalkit.report.names import synthetic_note
 from evalkit.report.probe import probe_tables, unchanged_note
-from evalkit.report.render import to_markdown, to_rich
+from evalkit.report.render import to_markdown
+from evalkit.statistics.plain import plain
 from evalkit.tasks import Job
 from evalkit.tasks.run import show_plan
+from evalkit.tasks.shown import show
 
 
 @dataclass(frozen=True)
@@ -54,8 +54,11 @@ def perform(settings: Settings, job: Job) -> None:
         ({"probe": each.probe.name, **line._asdict()} for each in found for line in each.changed),
     )
     write_text(job.folder / "probe.md", "\n\n".join([heading, *map(to_markdown, shown)]))
-    write_json(job.folder / "probe.json", _as_json(settings, experiment, info._asdict(), found))
-    _show(shown, note)
+    document = _as_json(settings, experiment, info._asdict(), found)
+    write_json(job.folder / "probe.json", plain(document))
+    show(shown)
+    if note:
+        stdout.print(note, **PLAIN)
     stdout.print(f"Probes: {job.folder}", **PLAIN)
 
 
@@ -71,16 +74,6 @@ def _chosen(settings: Settings) -> list[Probe]:
             f"probes={settings.probes}, n={settings.n}; expected at least one probe, and n ≥ 1"
         )
     return [PROBES[name] for name in dict.fromkeys(settings.probes)]
-
-
-def _show(tables: Sequence[Table], note: str) -> None:
-    for table in tables:
-        if stdout.is_terminal:
-            stdout.print(to_rich(table))
-        else:
-            stdout.print(to_markdown(table), **PLAIN)
-    if note:
-        stdout.print(note, **PLAIN)
 
 
 def _as_json(
@@ -105,10 +98,6 @@ def _as_json(
 
 
 def _effect_as_json(effect: Effect) -> dict[str, Any]:
-    targets = effect.targets and {
-        key: None if isinstance(value, float) and math.isnan(value) else value
-        for key, value in asdict(effect.targets).items()
-    }
     return {
         "system": effect.system,
         "measures": {
@@ -120,5 +109,5 @@ def _effect_as_json(effect: Effect) -> dict[str, Any]:
             }
             for name in effect.before
         },
-        "documents": targets,
+        "documents": effect.targets and asdict(effect.targets),
     }

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from evalkit.efficiency.budget import Budget
 from evalkit.efficiency.deadline import (
     LargestK,
     Samples,
@@ -14,10 +15,12 @@ from evalkit.efficiency.deadline import (
     largest_k,
     under_deadline,
 )
+from evalkit.efficiency.fronts import judged_by
 from evalkit.efficiency.latencies import interval_of, read_samples, statistic
-from evalkit.efficiency.recommend import Budget, as_json, recommend
+from evalkit.efficiency.recommend import as_json, recommend
 from evalkit.errors import ConfigError, nearest
 from evalkit.io import write_json, write_text
+from evalkit.measures.kinds import is_quality
 from evalkit.progress import PLAIN, stdout
 from evalkit.report.layout import Table
 from evalkit.report.names import synthetic_note
@@ -39,7 +42,8 @@ _FIRST_STAGE = "first_stage"
 
 @dataclass(frozen=True)
 class Settings:
-    """path: a finished output folder. measure: None for its primary one. budget: see `Budget`.
+    """path: a finished output folder. measure: None for its first of which more is better. budget:
+    see `Budget`.
 
     deadline_ms, fallback, cached_share: see `under_deadline`; fallback is "first_stage", the
     system's own, or the name of a system.
@@ -96,12 +100,22 @@ def perform(settings: Settings, job: Job) -> None:
 
 
 def _measure(results: Results, asked: str | None) -> str:
+    best = judged_by(results)
+    if best is None:
+        raise ConfigError(
+            f"the output has {', '.join(results.measure_names)}, of which none says that more is "
+            "better; run again with another measure, such as measures=[nDCG@10]"
+        )
     if asked is None:
-        return results.measure_names[0]
+        return best
     if asked not in results.measure_names:
         raise ConfigError(
             f"measure={asked}: the output has {', '.join(results.measure_names)}."
             f"{nearest(asked, results.measure_names)}"
+        )
+    if not is_quality(asked):
+        raise ConfigError(
+            f"measure={asked}: more of it is no better ranking; choose another, such as {best}"
         )
     return asked
 
@@ -139,14 +153,16 @@ def _under_deadline(
     for name, system in by_name.items():
         own = settings.fallback == _FIRST_STAGE
         fallback = by_name.get(system.retriever if own else settings.fallback)
-        if fallback is None or fallback is system or name not in samples:
+        if fallback is None or fallback is system:
+            continue
+        if name not in samples or fallback.run_name not in samples:
             continue
         if system.reranker == NO_RERANKER and own:
             continue
         found[name] = (
             under_deadline(
                 system.values[measure], fallback.values[measure], samples[name],
-                settings.deadline_ms or 0.0, settings.cached_share,
+                samples[fallback.run_name], settings.deadline_ms or 0.0, settings.cached_share,
                 results.resamples, results.level, results.seed, results.interval_method,
             ),
             fallback.run_name,

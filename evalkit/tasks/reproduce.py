@@ -17,7 +17,7 @@ from evalkit.errors import Alarm, ConfigError, ModelNotFound
 from evalkit.io import write_json, write_text
 from evalkit.progress import PLAIN, stdout
 from evalkit.report.layout import Table
-from evalkit.report.render import to_markdown, to_rich
+from evalkit.report.render import to_markdown
 from evalkit.report.reproduce import (
     Check,
     Published,
@@ -29,6 +29,7 @@ from evalkit.report.reproduce import (
 from evalkit.results import Results
 from evalkit.saved import load_results
 from evalkit.tasks import Job, run
+from evalkit.tasks.shown import show
 from evalkit.types import Dataset
 
 log = logging.getLogger(__name__)
@@ -71,8 +72,7 @@ def perform(settings: Settings, job: Job) -> None:
         checks = check_figures(published, results, left_out)
         found = [Reproduction(job.config["name"], job.folder, results, checks)]
     _write(job.folder, found)
-    for reproduction in found:
-        _show(reproduction.table)
+    show(reproduction.table for reproduction in found)
     stdout.print(f"Reproduction: {job.folder}", **PLAIN)
     _raise_alarm(found)
 
@@ -169,13 +169,6 @@ def _write(folder: Path, found: Sequence[Reproduction]) -> None:
             for each in found
         ],
     )
-
-
-def _show(table: Table) -> None:
-    if stdout.is_terminal:
-        stdout.print(to_rich(table))
-    else:
-        stdout.print(to_markdown(table), **PLAIN)
 
 
 def _raise_alarm(found: Sequence[Reproduction]) -> None:

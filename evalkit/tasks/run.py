@@ -43,7 +43,7 @@ def perform(settings: Settings, job: Job) -> None:
         show_plan(parts)
         return
     with marked(job.folder):
-        run_experiment(parts, job.folder, job.tracking, latency, cost)
+        run_experiment(parts, job.folder, job.tracking, latency, cost, job.config["plots"])
 
 
 def run_experiment(
@@ -52,8 +52,9 @@ def run_experiment(
     tracking: TrackingSettings,
     latency: LatencySettings,
     cost: CostSettings,
+    draw: bool,
 ) -> None:
-    """Run, save to `folder`, log to MLflow, show the tables."""
+    """Run, save to `folder`, log to MLflow, show the tables; draw: whether there are plots."""
     execution = ExecutionLog()
     with execution.listening(), execution.timed("set up"):
         experiment = assemble(parts)
@@ -77,7 +78,7 @@ def run_experiment(
             execution.warn(line)
             warnings = [*results.manifest["warnings"], line]
             results = replace(results, manifest={**results.manifest, "warnings": warnings})
-    write_output(folder, results, parts.dataset.queries, execution, times)
+    write_output(folder, results, parts.dataset.queries, execution, times, draw)
     show_results(results)
     stdout.print(f"Results: {folder}", **PLAIN)
     if tracking.kind == "mlflow":

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from evalkit.errors import ConfigError, DataError
 from evalkit.io import write_text
 from evalkit.progress import PLAIN, stdout
-from evalkit.report.layout import Table
-from evalkit.report.render import to_markdown, to_rich
 from evalkit.report.table import chosen_names, left_out, table_files, tables
 from evalkit.saved import load_results
 from evalkit.tasks import Job
+from evalkit.tasks.shown import show
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +48,7 @@ def perform(settings: Settings, job: Job) -> None:
     _remove_others(target, files)
     for line in lacking:
         log.warning("%s", line)
-    _show(shown)
+    show(shown)
     stdout.print(f"Tables: {target}", **PLAIN)
 
 
@@ -59,11 +57,3 @@ def _remove_others(folder: Path, files: dict[str, str]) -> None:
     for path in (folder / "tables").glob("*.csv"):
         if f"tables/{path.name}" not in files:
             path.unlink()
-
-
-def _show(shown: Sequence[Table]) -> None:
-    for table in shown:
-        if stdout.is_terminal:
-            stdout.print(to_rich(table))
-        else:
-            stdout.print(to_markdown(table), **PLAIN)

@@ -7,13 +7,11 @@ import shlex
 import shutil
 import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from evalkit.assembly import Parts, connected_rerankers, connected_retrievers
-from evalkit.cache import resolve_cache_dir
-from evalkit.errors import ConfigError, nearest
+from evalkit.errors import ConfigError
 from evalkit.io import write_json, write_text
 from evalkit.manifest import build_manifest
 from evalkit.model_files import model_digest
@@ -21,25 +19,21 @@ from evalkit.models import resolve_device
 from evalkit.output import WRITING, mark, marked
 from evalkit.progress import PLAIN, stdout
 from evalkit.rerankers.folds_file import fold_folder
-from evalkit.rerankers.pointwise import PointwiseReranker
 from evalkit.saved import MARKER
-from evalkit.settings import checked
 from evalkit.tasks import Job
 from evalkit.tasks.log import log_results
+from evalkit.tasks.train_plan import Plan, described, planned
 from evalkit.training.checkpoints import clear, last_complete, work_folder
 from evalkit.training.data import TrainingData
 from evalkit.training.folds import FoldOfDataset, deal, without_fold, write_folds
 from evalkit.training.leaks import find_leaks
 from evalkit.training.mined import remembered
 from evalkit.training.model_card import model_card
-from evalkit.training.negative_settings import NegativeSettings
 from evalkit.training.processes import is_main, main_first
 from evalkit.training.record import RECORD, before_and_after, record
-from evalkit.training.settings import FitSettings, LoraSettings, TrainingSettings
-from evalkit.training.student import Student, build_student, find_start, save_student
-from evalkit.training.teacher import find_teacher, taught
+from evalkit.training.student import Student, build_student, save_student
+from evalkit.training.teacher import taught
 from evalkit.training.trainer import Fit, fit
-from evalkit.types import Dataset, Reranker, Retriever
 
 log = logging.getLogger(__name__)
 
@@ -51,22 +45,8 @@ class Settings:
     training: dict[str, Any]
 
 
-@dataclass(frozen=True)
-class Plan:
-    """What is to be done, checked: settings, components, and the datasets to be kept clean of."""
-
-    training: TrainingSettings
-    negatives: NegativeSettings
-    parts: Parts
-    retrievers: Mapping[str, Retriever]
-    rerankers: Mapping[str, Reranker]
-    teacher: PointwiseReranker | None
-    evaluations: Mapping[str, Dataset]
-    cache: Path
-
-
 def perform(settings: Settings, job: Job) -> None:
-    plan = planned(settings, job)
+    plan = planned(settings.training, job)
     if job.dry_run:
         for line in described(plan):
             stdout.print(line, **PLAIN)
@@ -79,101 +59,6 @@ def perform(settings: Settings, job: Job) -> None:
     if job.tracking.kind == "mlflow":
         for folder in trained:
             log_results(folder, job.tracking, required=False)
-
-
-def training_settings(values: Mapping[str, Any]) -> tuple[TrainingSettings, NegativeSettings]:
-    """The checked settings of a `training` node; ConfigError."""
-    own = {field.name for field in fields(TrainingSettings)} - {"fit"}
-    fitting = {field.name for field in fields(FitSettings)}
-    for key in values:
-        if key not in own | fitting:
-            raise ConfigError(f"training.{key} is not a setting.{nearest(key, own | fitting)}")
-    negatives = checked(NegativeSettings, values.get("negatives", {}), "training.negatives")
-    for_fit = {key: value for key, value in values.items() if key in fitting}
-    if for_fit.get("lora") is not None:
-        for_fit["lora"] = checked(LoraSettings, for_fit["lora"], "training.lora")
-    others = {key: value for key, value in values.items() if key in own}
-    found = checked(FitSettings, for_fit, "training")
-    return checked(TrainingSettings, {"fit": found, **others}, "training"), negatives
-
-
-def planned(settings: Settings, job: Job) -> Plan:
-    """Everything that can be checked before anything is computed."""
-    training, negatives = training_settings(settings.training)
-    if ":" in resolve_device(training.device):
-        raise ConfigError(
-            f"training.device={training.device}: expected a kind of device; choose which with "
-            "CUDA_VISIBLE_DEVICES, and several with `accelerate launch -m evalkit ...`"
-        )
-    find_start(training.fit)
-    parts = job.parts()
-    retrievers = connected_retrievers(parts.retrievers)
-    rerankers = connected_rerankers(parts.dataset, retrievers, parts.rerankers)
-    shown = {name: each for name, each in retrievers.items() if name not in parts.hidden}
-    teacher = None if training.teacher is None else find_teacher(training.teacher, rerankers)
-    if training.fit.needs_teacher and teacher is None and training.data is None:
-        raise ConfigError(
-            f"training.objective={training.fit.objective} learns from another model's scores; name "
-            "a selected reranker: training.teacher=cross_encoder"
-        )
-    used = [*([] if training.data else shown.values()), *filter(None, [teacher])]
-    for check in filter(None, (getattr(component, "check", None) for component in used)):
-        check(negatives.max_rank)
-    return Plan(
-        training,
-        negatives,
-        parts,
-        shown,
-        rerankers,
-        teacher,
-        _evaluations(training, parts.dataset, job),
-        resolve_cache_dir(job.cache_dir),
-    )
-
-
-def _evaluations(training: TrainingSettings, dataset: Dataset, job: Job) -> dict[str, Dataset]:
-    """The datasets whose queries must not be in the training data, by a name for messages."""
-    found = {name: job.component(f"training.evaluate.{name}") for name in training.evaluate}
-    if training.folds is not None:
-        _check_folds(training, dataset)
-    elif dataset.split != training.split:
-        found["dataset"] = dataset
-    elif dataset.split != "test" and dataset.has_split("test"):
-        found["dataset"] = dataset.with_split("test")
-    if not found and training.folds is None:
-        log.warning(
-            "%s has no other split to keep clean of: the training data is checked against no "
-            "evaluation; name one: '+dataset@training.evaluate.mine=folder'", dataset.dataset_id,
-        )  # fmt: skip
-    return found
-
-
-def _check_folds(training: TrainingSettings, dataset: Dataset) -> None:
-    """ConfigError where folds of the evaluated queries are not what would be trained on."""
-    if training.split != dataset.split or training.data is not None:
-        raise ConfigError(
-            f"training.folds={training.folds} trains and tests on the queries of "
-            f"{dataset.dataset_id}, split '{dataset.split}': set training.split={dataset.split} "
-            "and training.data=null"
-        )
-    deal(dataset, training.folds or 0, seed=0)
-
-
-def described(plan: Plan) -> list[str]:
-    """What would be done, a line each; computes nothing."""
-    training, settings = plan.training, plan.training.fit
-    source = training.data or f"{plan.parts.dataset.dataset_id}, split {training.split}"
-    by = "" if training.data else f", negatives by {', '.join(plan.retrievers)}"
-    teacher = "" if plan.teacher is None else f", taught by {training.teacher}"
-    amount = f"{settings.steps} steps" if settings.steps else f"{settings.epochs:g} epoch(s)"
-    kind = "whole" if settings.lora is None else f"LoRA adapter of rank {settings.lora.rank}"
-    folds = "" if training.folds is None else f", in {training.folds} folds, a model each"
-    return [
-        f"Training data: {source}{by}{folds}",
-        f"Checked against: {', '.join(d.dataset_id for d in plan.evaluations.values()) or 'none'}",
-        f"Model: {settings.model} ({kind}), objective {settings.objective}{teacher}, {amount} of "
-        f"{settings.queries_per_batch * settings.gradient_accumulation} queries",
-    ]
 
 
 def train(plan: Plan, job: Job | None = None) -> list[Path]:

@@ -38,7 +38,7 @@ def test_what_is_written_and_shown(cli, output, collection, place):
     assert written == {"analysis.md", "analysis.json"}
     markdown = (place / "found" / "analysis.md").read_text(encoding="utf-8")
     for text in (out, markdown):
-        for part in ("largest losses of", "by relevant documents", "Holes", "Rank changes"):
+        for part in ("Largest losses of", "by relevant documents", "Holes", "Rank changes"):
             assert part in text
     found = json.loads((place / "found" / "analysis.json").read_text(encoding="utf-8"))
     assert (found["system"], found["baseline"], found["measure"]) == (reranked, "bm25", "nDCG@3")

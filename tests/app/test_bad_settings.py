@@ -55,6 +55,7 @@ WRONG_VALUES = {
     "measures=[nDCG@x]": ("'nDCG@x' cannot be read",),
     "bootstrap=null": ("bootstrap=null: expected settings",),
     "dry_run=maybe": ("dry_run=maybe: expected true or false",),
+    "plots=svg": ("plots=svg: expected true or false",),
     "name=": ("name is empty",),
     "name=${nothing}": ("refers to '${nothing}', which is not a setting",),
     "hydra.run.dir=${nothing}/x": ("hydra.run.dir refers to '${nothing}'",),

@@ -120,6 +120,8 @@ def test_a_planted_fall_of_two_points_ends_with_exit_code_1(cli, outputs, place)
     assert compared(cli, outputs, place, "margin=0.03").code == 0
     # What is not gated may fall; the settings of significance are the gate's.
     assert compared(cli, outputs, place, "gate=[P@1]").code == 0
+    assert compared(cli, outputs, place, "gate=[NDCG@3]").code == 1
+    assert content(place)["gate"] == ["nDCG@3"]
     assert compared(cli, outputs, place, "significance.level=1e-30").code == 0
 
 

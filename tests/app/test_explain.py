@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
@@ -38,7 +39,10 @@ def test_what_is_written_and_shown(explained, place):
         assert sum(doc["terms"].values()) == pytest.approx(doc["bm25_score"])
         assert doc["stages"]["bm25"]["score"] == pytest.approx(scores[doc["doc_id"]])
     assert found["docs"][0]["matches"] == ["cat", "mat"]
-    assert "#1: d1, grade 1" in out
+    assert "#1: d1, grade 1, relevant" in out
+    assert found["docs"][0]["relevant"] is True
+    # Of what data, and when: the table may be shown alone.
+    assert re.search(r"the system is bm25\. \S+: \d+ queries, \d+ documents\. Measured \d{4}-", out)
     assert "<b>cat</b>" in out
 
 

@@ -25,6 +25,45 @@ def test_a_system_under_load(cli, small, place):
         assert "bm25: at most" in text
 
 
+def test_a_load_is_logged_to_mlflow_a_run_a_system(cli, small, place, tmp_path):
+    from mlflow import MlflowClient
+
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    small = tuple(each for each in small if not each.startswith("tracking"))
+    tracked = ("tracking=mlflow", f"tracking.uri={uri}", "tracking.experiment=load")
+    code, out, err = cli(*small, *QUICK, "systems=[bm25]", *tracked, f"hydra.run.dir={place}/load")
+    assert (code, err) == (0, "")
+    assert "MLflow:" in out
+    client = MlflowClient(uri)
+    runs = client.search_runs([client.get_experiment_by_name("load").experiment_id])
+    found = json.loads((place / "load" / "load.json").read_text(encoding="utf-8"))
+    (loops,) = found["systems"]
+    parent = next(run for run in runs if "mlflow.parentRunId" not in run.data.tags)
+    (child,) = (run for run in runs if run is not parent)
+    assert parent.data.tags["evalkit.task"] == "load"
+    assert "Open loop" in parent.data.tags["mlflow.note.content"]
+    assert {each.path for each in client.list_artifacts(parent.info.run_id)} == {
+        "load.json", "load.md",
+    }  # fmt: skip
+    assert child.info.run_name == "bm25"
+    assert child.data.metrics["load/capacity_qps"] == loops["capacity_qps"]
+    closed = client.get_metric_history(child.info.run_id, "load_closed/achieved_qps")
+    assert {(m.step, m.value) for m in closed} == {
+        (loop["clients"], loop["achieved_qps"]) for loop in loops["closed_loop"]
+    }
+    opened = client.get_metric_history(child.info.run_id, "load_open/offered_qps")
+    assert [m.step for m in sorted(opened, key=lambda m: m.value)] == [1, 2]
+    # Once more from the folder: it is there already. An experiment's results beside it are not
+    # taken for the load, nor the other way round.
+    code, _, err = cli("task=log", f"path={place}/load", *tracked)
+    assert (code, err) == (0, "")
+    assert len(client.search_runs([parent.info.experiment_id])) == 2
+    code, _, err = cli(*small, *tracked, f"hydra.run.dir={place}/load")
+    assert (code, err) == (0, "")
+    tasks = [r.data.tags["evalkit.task"] for r in client.search_runs([parent.info.experiment_id])]
+    assert sorted(tasks) == ["load", "load", "run", "run"]
+
+
 def test_rerankers_batches_and_workers(cli, small, place, tmp_path):
     from tiny import save_bi_encoder
 

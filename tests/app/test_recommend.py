@@ -52,9 +52,12 @@ def test_a_priced_run_is_recommended_from(output, cli, place, small, model):
     assert told["budget"] == {"p95_ms": 100000, "usd_per_1k": 100}
     best = max(s["measures"][told["measure"]] for s in results["systems"] if s["n"] is None)
     assert told["best"]["quality"] == best
-    # A deadline that nobody meets leaves the first stage.
+    # A deadline that nothing meets, the fallback neither, leaves no answer; the first stage's
+    # quality would be that of a ranking which nobody has by then.
     assert [d["degraded"] for d in told["deadline"]] == [1.0, 1.0]
-    assert all(d["quality"] == d["fallback"] for d in told["deadline"])
+    assert [d["unanswered"] for d in told["deadline"]] == [1.0, 1.0]
+    assert [d["quality"] for d in told["deadline"]] == [0.0, 0.0]
+    assert all(d["fallback"] > 0 for d in told["deadline"])
     assert [k["measured"] for k in told["largest_k"]] == [4]
     # A budget that nothing fits, and a measure that is not there: one line each.
     none = cli("task=recommend", f"path={output}", "budget.p95_ms=0.00001", "tracking=off")

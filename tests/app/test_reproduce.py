@@ -77,6 +77,16 @@ def test_a_figure_that_was_changed_is_off_with_exit_code_1(reproduce, place, cha
     assert reproduce(wide, f"path={place}/out").code == 0
 
 
+def test_of_several_jobs_all_are_compared_whatever_the_first_one_says(cli, small, place):
+    swept = ("retriever.bm25.k1=0.9,1.2", f"hydra.sweep.dir={place}/many")
+    wrong = figures(("bm25", "R@1", RECALL_AT_1 + 0.01))
+    code, _, err = cli("-m", *small, "task=reproduce", "measures=[R@1]", wrong, *swept)
+    assert code == 1
+    assert err.count("evalkit: not reproduced: default: bm25 R@1") == 2
+    for name in ("0", "1"):
+        assert found(place / "many" / name)[0]["verdict"] == "off"
+
+
 def test_what_was_not_measured_is_not_checked_and_never_passes(reproduce, place):
     others = ("dense", "R@1", 0.875), ("bm25", "R@7", 0.875)
     code, out, _ = reproduce(figures(("bm25", "R@1", RECALL_AT_1), *others))

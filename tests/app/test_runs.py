@@ -11,7 +11,7 @@ import pytest
 
 CONTRACT = {
     "results.json", "per_query.parquet", "execution.json", "table.md", "table.tex", "report.html",
-    "queries.jsonl", "runs", "plots", "tables",
+    "queries.jsonl", "qrels.txt", "runs", "plots", "tables",
 }  # fmt: skip
 
 
@@ -26,6 +26,21 @@ def test_the_folder_holds_the_output_contract_and_nothing_else(cli, small, place
     assert {path.name for path in (place / "out" / "runs").iterdir()} == {"bm25.trec"}
     assert f"Results: {place}/out" in out
     assert "| bm25" in out
+
+
+def test_plots_may_wait_for_task_report(cli, small, place):
+    there = [
+        "tracking=mlflow",
+        f"tracking.uri=sqlite:///{place}/ml.db",
+        f"hydra.run.dir={place}/out",
+    ]
+    code, _, err = cli(*small, "plots=false", *there)
+    assert (code, err) == (0, "")
+    assert {path.name for path in (place / "out").iterdir()} == CONTRACT - {"plots"}
+    assert "<img" not in (place / "out" / "report.html").read_text(encoding="utf-8")
+    assert cli("task=report", f"path={place}/out").code == 0
+    assert any((place / "out" / "plots").glob("*.svg"))
+    assert "<img" in (place / "out" / "report.html").read_text(encoding="utf-8")
 
 
 def test_groups_of_several_take_one_name_without_brackets(cli, small, place):

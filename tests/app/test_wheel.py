@@ -24,6 +24,7 @@ DATA = (
     "evalkit/report/page.css",
     "evalkit/report/sort.js",
     "evalkit/report/explorer.js",
+    "evalkit/report/explorer_details.js",
 )
 
 

@@ -5,7 +5,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evalkit.efficiency.percentiles import FIGURES, PERCENTILES, ranks, resampled, statistics
+from evalkit.efficiency.percentiles import (
+    FIGURES,
+    PERCENTILES,
+    queries_needed,
+    ranks,
+    resampled,
+    statistics,
+)
 
 
 def figures(ms, level=0.95, seed=0):
@@ -62,6 +69,36 @@ def test_repeats_of_one_query_are_no_further_queries():
     assert ten["repeat_cv"] == pytest.approx(0)
 
 
+def test_a_percentile_beyond_what_the_queries_bound_has_no_interval():
+    """Of 50 queries the largest time lies below the true p95 in .95 ** 50 = 7.7 % of all samples:
+    an interval that ends there would miss more often above than the 2.5 % that it may."""
+    assert [queries_needed(p, 0.95) for p in PERCENTILES] == [6, 36, 72, 368]
+    assert queries_needed("mean_ms", 0.95) == 5
+    known = [p for p, ends in figures(exponentials(50))["ci"].items() if ends[0] is not None]
+    assert known == ["mean_ms", "p50_ms", "p90_ms"]
+    # Repeats are of the same queries, and bound nothing more.
+    assert figures(np.repeat(exponentials(50), 8, axis=1))["ci"]["p95_ms"] == [None, None]
+    assert None not in figures(exponentials(72))["ci"]["p95_ms"]
+
+
+def test_the_interval_of_p95_misses_above_no_more_often_than_it_may_by_much():
+    trials, truth = 300, 10 * np.log(20)
+    missed = dict.fromkeys((25, 80), 0)
+    for queries in missed:
+        for seed in range(trials):
+            ms = exponentials(queries, seed)
+            resamples = ms[resampled(queries, 400, seed), 0]
+            high = np.quantile(np.quantile(resamples, 0.95, axis=1), 0.975)
+            missed[queries] += high < truth
+    assert missed[25] / trials > 0.2  # the largest of 25 lies below it in 28 % of all samples
+    assert missed[80] / trials < 0.1
+    assert figures(exponentials(25))["ci"]["p95_ms"] == [None, None]
+
+
+def exponentials(queries, seed=0):
+    return np.random.default_rng(seed).exponential(10, (queries, 1))
+
+
 @pytest.mark.parametrize("queries", [1, 2, 4])
 def test_a_few_queries_have_no_interval(queries):
     found = figures([[1.0, 3.0]] * queries)
@@ -80,7 +117,8 @@ def test_percentiles_rise_lie_in_the_sample_and_scale_with_it(queries, repeats, 
     for name in FIGURES:
         assert double[name] == pytest.approx(2 * found[name])
         low, high = found["ci"][name]
-        assert low <= high
+        assert (low is None) == (high is None) == (queries < queries_needed(name, 0.95))
+        assert low is None or low <= high
     assert double["cv"] == pytest.approx(found["cv"])
 
 

@@ -232,6 +232,13 @@ def test_what_is_not_known_is_said_and_has_no_price(made, tmp_path):
     assert "latency=on" in found["notes"][0]
     notes = cost_quality_table(results).notes
     assert any(note.startswith("No cost of bm25: the time of bm25 on here") for note in notes)
+    skipped = {"system": "bm25+hash+k5", "reason": "it learns from all queries"}
+    results.efficiency["latency"] = {"systems": [], "protocol": {"skipped": [skipped]}}
+    settings = CostSettings(kind="on", prices=[HERE], machine="here")
+    again = by_system(with_decisions(results, made({"hash": local(tmp_path)}), {}, settings))
+    assert again["bm25+hash+k5"]["notes"] == [
+        "the time of bm25+hash+k5 on here was not measured: it learns from all queries"
+    ]
     unnamed = by_system(priced(made({}), prices=[HERE]))["bm25"]
     assert "cost.machine" in unnamed["notes"][0]
 

@@ -5,11 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from evalkit.efficiency.budget import Budget
+from evalkit.efficiency.deadline import largest_k
 from evalkit.efficiency.fronts import pareto_section
-from evalkit.efficiency.recommend import Budget, as_json, recommend
+from evalkit.efficiency.recommend import as_json, recommend
 from evalkit.errors import ConfigError
 from evalkit.io import write_json
-from evalkit.report.recommend import evidence_table, in_words
+from evalkit.report.recommend import evidence_table, in_words, largest_k_table
 from evalkit.results import Results, SystemResult
 from evalkit.types import DatasetInfo
 
@@ -96,6 +98,18 @@ def test_a_percentile_of_too_few_times_is_said():
     assert any("too few times" in line for line in in_words(found, 0.95))
 
 
+def test_a_latency_without_an_interval_is_said_and_is_not_sure():
+    results = planted()
+    assert not recommend(results, Budget(p95_ms=60), MEASURE).without_interval
+    found = recommend(results, Budget(p90_ms=60, max_k=50), MEASURE)  # only mean and p95 have one
+    assert list(found.without_interval) == ["p90_ms"]
+    assert any("no interval" in line for line in in_words(found, 0.95))
+    alone = {("bm25", "light"): largest_k({50: 40.0}, 60.0)}
+    table = largest_k_table(alone)
+    assert [cell.text for cell in table.rows[0][2:]] == ["50", "–", "50"]
+    assert "no interval" in table.notes[-1]
+
+
 def test_without_a_runner_up():
     found = recommend(planted(), Budget(max_k=10, p95_ms=50), MEASURE)
     assert found.choice.name == "bm25"
@@ -104,8 +118,9 @@ def test_without_a_runner_up():
 
 
 def test_numbers_that_the_output_lacks_name_the_run_to_make():
-    with pytest.raises(ConfigError, match="make the run with latency=on"):
-        recommend(planted(latency=False), Budget(p95_ms=50), MEASURE)
+    # max_k is always known, and not named among what is lacking.
+    with pytest.raises(ConfigError, match=r"no numbers for budget\.p95_ms; .*with latency=on$"):
+        recommend(planted(latency=False), Budget(p95_ms=50, max_k=10), MEASURE)
     with pytest.raises(ConfigError, match="cost=list_prices"):
         recommend(planted(cost=False), Budget(usd_per_1k=1), MEASURE)
     with pytest.raises(ConfigError, match="energy"):
@@ -129,6 +144,24 @@ def test_the_json_is_plain(tmp_path):
     write_json(tmp_path / "r.json", as_json(recommend(planted(), Budget(usd_per_1k=0.5), MEASURE)))
     alone = planted(queries=1)
     write_json(tmp_path / "s.json", as_json(recommend(alone, Budget(usd_per_1k=0.5), MEASURE)))
+
+
+def test_what_more_of_is_no_better_ranking_places_no_system():
+    results = planted()
+    worse = [
+        replace(
+            system,
+            measures={"redundancy@10": 1 - system.measures[MEASURE], **system.measures},
+            values={"redundancy@10": 1 - system.values[MEASURE], **system.values},
+        )
+        for system in results.systems
+    ]
+    both = replace(results, measure_names=["redundancy@10", MEASURE], systems=worse)
+    section = pareto_section(both, both.efficiency)
+    assert section == pareto_section(results, results.efficiency)
+    assert section["measure"] == MEASURE
+    alone = pareto_section(replace(both, measure_names=["redundancy@10"]), both.efficiency)
+    assert (alone["axes"], alone["knees"]) == ([], [])
 
 
 def test_the_fronts_of_planted_results(tmp_path):

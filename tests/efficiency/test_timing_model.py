@@ -75,3 +75,10 @@ def test_a_few_queries_have_no_interval():
     found = fit(of_sizes([10, 20, 30], 4), of_sizes([10, 20, 30], 4), predict=[40])
     assert found["ci"] == {"a_ms": [None, None], "b_ms": [None, None]}
     assert found["predictions"][0]["ci"] == [None, None]
+
+
+def test_a_line_that_falls_below_zero_predicts_no_time():
+    x = of_sizes([10, 20], 6)
+    inside, beyond = fit(x, 30 - x, predict=[25, 30])["predictions"]
+    assert inside["mean_ms"] == pytest.approx(5)
+    assert (beyond["mean_ms"], beyond["ci"], beyond["extrapolated"]) == (None, [None, None], True)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from itertools import chain, pairwise
 
 import numpy as np
 import pytest
+import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 
 from evalkit.datasets.folder import FolderDataset
 from evalkit.inspection.buckets import NO_TAG, bucket_results, groupings, number_buckets
+from evalkit.measures.bootstrap import bootstrap_intervals
 from evalkit.results import Results, SystemResult
 from evalkit.run import Run
 from evalkit.types import DatasetInfo
@@ -63,6 +66,20 @@ def test_the_language_in_which_a_system_loses_is_found(planted):
     assert english.difference_interval is not None
     assert english.difference_interval[0] > 0.25
     assert chinese.means["bm25"] + chinese.difference == pytest.approx(chinese.means["dense"])
+
+
+def test_intervals_are_those_of_the_outputs_own_tables(planted):
+    """Buckets have few queries: of means the method that the output was run with, of differences
+    Student's t, as everywhere else."""
+    results, dataset = planted
+    expanded = replace(results, interval_method="expanded", resamples=500, level=0.9)
+    bm25, dense = results.systems
+    own = found_in(expanded, dataset, "Language")["Chinese"]
+    values, base = (each.values["nDCG@10"][30:] for each in (dense, bm25))
+    settings = {"resamples": 500, "level": 0.9, "method": "expanded"}
+    assert own.interval == tuple(bootstrap_intervals(values[:, None], **settings)[0])
+    theirs = scipy.stats.ttest_rel(values, base).confidence_interval(0.9)
+    assert own.difference_interval == pytest.approx(tuple(theirs))
 
 
 def test_tags_overlap_and_queries_without_one_are_a_bucket(planted):

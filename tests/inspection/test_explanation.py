@@ -86,7 +86,8 @@ def test_ranks_and_scores_of_each_stage(explained):
     d4, d1, _ = found.docs
     assert (d4.doc_id, d4.standings["words+fake+k2"].rank) == ("d4", 1)
     assert (d1.standings["words+fake+k2"].rank, d1.standings["words+fake+k2"].score) == (2, 8.0)
-    assert d4.grade == 0
+    assert (d4.grade, d4.is_relevant) == (0, False)
+    assert d1.is_relevant
     assert not d4.is_missed
 
 

@@ -1,10 +1,13 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
+import scipy.stats
 
-from evalkit.measures.bootstrap import bootstrap_intervals
 from evalkit.report.compare import best_of, compare, own_first_stage, reranked
 from evalkit.report.headline import headline
-from evalkit.report.html import report_html
+from evalkit.settings import SignificanceSettings
+from evalkit.statistics.section import significance_section
 
 BM25, DENSE = ("bm25", "none", None, None), ("dense", "none", None, None)
 CE10, CE20 = ("bm25", "ce", 10, None), ("bm25", "ce", 20, None)
@@ -28,30 +31,30 @@ def test_comparison_counts_and_orders_queries(make_results):
     assert low < 0.2 < high
 
 
-def test_the_paired_interval_follows_the_bootstrap_settings(make_results):
+def test_the_interval_is_the_one_of_the_tests(make_results):
+    """One difference must not have two intervals in one report."""
     generator = np.random.default_rng(3)
     cells = {BM25: {"RR": generator.random(40)}, CE10: {"RR": generator.random(40)}}
-
-    def interval(**settings):
-        results = make_results(cells, **settings)
-        base, system = results.systems
-        return compare(results, system, base, "RR").interval
-
-    differences = (cells[CE10]["RR"] - cells[BM25]["RR"])[:, None]
-    for settings in ({}, {"resamples": 200}, {"seed": 9}, {"level": 0.5}):
-        assert interval(**settings) == tuple(bootstrap_intervals(differences, **settings)[0])
-    expanded = tuple(bootstrap_intervals(differences, method="expanded")[0])
-    assert interval(interval_method="expanded") == expanded != interval()
-    found = {interval(**s) for s in ({}, {"resamples": 200}, {"seed": 9}, {"level": 0.5})}
-    assert len(found) == 4
+    results = make_results(cells, level=0.9)
+    base, system = results.systems
+    section = significance_section(results, SignificanceSettings())
+    found = compare(results, system, base, "RR")
+    assert found.interval == pytest.approx(tuple(section["comparisons"][0]["ci"]))
+    theirs = scipy.stats.ttest_rel(cells[CE10]["RR"], cells[BM25]["RR"])
+    assert found.interval == pytest.approx(tuple(theirs.confidence_interval(0.9)))
 
 
-def test_the_report_uses_the_bootstrap_settings(make_results):
+def test_the_headline_says_what_the_test_said(make_results):
     generator = np.random.default_rng(3)
-    cells = {BM25: {"RR": generator.random(40)}, CE10: {"RR": generator.random(40)}}
-    for text in (lambda r: headline(r)[1], lambda r: report_html(r, {}).split('"queries"')[1]):
-        texts = {text(make_results(cells, resamples=200, seed=seed)) for seed in (1, 2)}
-        assert len(texts) == 2
+    low = generator.random(40) / 2
+    results = make_results({BM25: {"RR": low}, CE10: {"RR": low + 0.1 + low / 10}})
+    section = significance_section(results, SignificanceSettings(correction="bonferroni"))
+    second = headline(replace(results, significance=section))[1]
+    assert second.endswith(
+        "level 0.05, Bonferroni correction over the 1 comparison on each measure. "
+        "Here the corrected p is < 0.0001: significant."
+    )
+    assert "Significance" not in headline(results)[1]
 
 
 def test_ties_for_best_prefer_no_reranker_then_small_k(make_results):

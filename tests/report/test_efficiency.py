@@ -7,7 +7,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from evalkit.efficiency.percentiles import ranks, resampled, statistics
+from evalkit.efficiency.percentiles import (
+    FIGURES,
+    queries_needed,
+    ranks,
+    resampled,
+    statistics,
+)
 from evalkit.efficiency.timing_model import fitted_model
 from evalkit.report.efficiency import efficiency_tables
 from evalkit.report.render import to_html, to_latex, to_markdown
@@ -58,6 +64,7 @@ def measured(noise=0.0, queries=40, repeats=3, load=0.5, ks=KS, n=5):
     protocol = {
         "queries": queries, "queries_wanted": 50, "queries_of_dataset": 300, "repeats": repeats,
         "budget_s": 30, "ci_level": 0.95,
+        "interval_queries": {figure: queries_needed(figure, 0.95) for figure in FIGURES},
         "skipped": [{"system": "bm25+ltr", "reason": "it learns"}],
         "threads": {"cores": 4, "cores_usable": 2},
         "load_average": {"before": [load, 1.0, 1.0], "after": None},
@@ -135,6 +142,48 @@ def test_quiet_machines_need_no_warning():
     notes = " ".join(efficiency_tables(measured(queries=50))[0].notes)
     for words in ("Noisy", "busy", "too few", "in place of", "cannot be told"):
         assert words not in notes
+
+
+def test_a_percentile_without_an_interval_says_how_many_queries_it_takes():
+    table = efficiency_tables(measured(queries=50))[0]
+    (note,) = (n for n in table.notes if n.startswith("No interval of"))
+    assert "No interval of p95, p99: of 50 queries" in note
+    assert "ask 72 for p95, 368 for p99" in note
+    by_title = {column.title: i for i, column in enumerate(table.columns)}
+    for row in table.rows:
+        assert row[by_title["Total p50 (ms)"]].interval is not None
+        assert row[by_title["Total p95 (ms)"]].interval is None
+    assert not any(
+        "No interval of p95" in n for n in efficiency_tables(measured(queries=80))[0].notes
+    )
+
+
+def test_lists_shorter_than_k_are_said():
+    results = measured(ks=(None, 10, 50, 100))
+    assert "Fewer docs than K" not in " ".join(efficiency_tables(results)[0].notes)
+    for system in results.efficiency["latency"]["systems"]:
+        system["candidates"] = min(system["candidates"], 18.25)
+    (note,) = (n for n in efficiency_tables(results)[0].notes if n.startswith("Fewer docs than K"))
+    assert "18.2 for bm25+cross_encoder+k50, 18.2 for bm25+cross_encoder+k100" in note
+    assert "k10," not in note
+
+
+def test_vectors_that_were_read_from_disk_are_said():
+    results = measured()
+    assert "from disk" not in " ".join(efficiency_tables(results)[0].notes)
+    protocol = results.efficiency["latency"]["protocol"]
+    protocol["doc_vectors"] = {"dense": "disk", "sparse": "memory"}
+    (note,) = (n for n in efficiency_tables(results)[0].notes if "from disk" in n)
+    assert note.startswith("dense: doc vectors")
+
+
+def test_a_line_below_zero_predicts_a_dash():
+    results = measured(ks=(None, 10, 20, 50))
+    (model,) = results.efficiency["latency"]["models"]
+    model["predictions"][0] |= {"mean_ms": None, "ci": [None, None]}
+    table = efficiency_tables(results)[2]
+    assert cells_of(table)[0]["K=100 (ms), predicted"] == "–"
+    assert any("falls below zero" in note for note in table.notes)
 
 
 def test_stages_add_up_to_the_total_as_printed():

@@ -14,6 +14,7 @@ from evalkit.report.names import display_name
 from evalkit.report.plots import plots
 from evalkit.settings import SignificanceSettings
 from evalkit.statistics.section import significance_section
+from evalkit.types import Qrel
 
 BM25, CE10 = ("bm25", "none", None, None), ("bm25", "ce", 10, None)
 INDEX = {
@@ -114,13 +115,22 @@ def test_queries_with_the_largest_gains_and_losses(make_results):
         tags={"q14": ["negation"]},
     )
     page = Page(report_html(results, {}, {"q14": "is it <b>not</b>?"}))
-    assert "Queries with a gain in P@5: 12; shown: 10." in page.text
-    assert "Queries with a loss in P@5: 1; shown: 1." in page.text
+    assert "Largest gains of bm25+ce+k10 over bm25 in P@5; shown: 10 of 12." in page.text
+    assert "Largest losses of bm25+ce+k10 over bm25 in P@5; shown: 1 of 1." in page.text
     gains = page.text.split("Largest gains")[1].split("Largest losses")[0]
     assert re.findall(r"q\d+", gains) == [f"q{i}" for i in range(14, 4, -1)]
     assert "is it <b>not</b>?" in gains
     assert "negation" in gains
     assert "-0.4000" in page.text.split("Largest losses")[1]
+
+
+def test_a_query_with_less_of_what_should_be_low_has_gained(make_results):
+    values = {BM25: {"redundancy@5": [0.5, 0.5, 0.5]}, CE10: {"redundancy@5": [0.1, 0.2, 0.9]}}
+    text = Page(report_html(make_results(values), {})).text
+    gains, losses = text.split("Largest gains")[1].split("Largest losses")
+    assert "in Redundancy@5; shown: 2 of 2." in gains
+    assert re.findall(r"q\d", gains) == ["q1", "q2"]
+    assert re.findall(r"q\d", losses.split("All queries")[0]) == ["q3"]
 
 
 def test_without_rerankers_plots_or_n_their_sections_are_gone(make_results):
@@ -202,6 +212,31 @@ def test_data_of_the_explorer_is_that_of_the_results(realistic):
             np.testing.assert_allclose(found, system.values[name], atol=6e-7)
     docs = data["docs"]
     assert [docs["ids"][i] for i in docs["runs"][0][0]] == [f"d{i}" for i in range(10)]
+
+
+def test_the_explorer_knows_which_of_the_listed_documents_are_judged(make_results):
+    qrels = [
+        Qrel("q1", "d0", 1), Qrel("q1", "d3", 2), Qrel("q1", "d3", 0, "7"), Qrel("q1", "d99", 3),
+        Qrel("q2", "d1", -1), Qrel("q9", "d2", 2),
+    ]  # fmt: skip
+    results = make_results({BM25: {"P@5": [0.2, 0.0]}}, qrels=qrels)
+    info = results.dataset._replace(relevance_level=2)
+    html = report_html(replace(results, dataset=info), {})
+    docs = data_of(html)["docs"]
+    # d99 is relevant, too, and in no list; of several judgements of a doc the highest counts.
+    assert (docs["judged"]["level"], docs["judged"]["relevant"]) == (2, [2, 0])
+    named = [
+        [(docs["ids"][place], grade) for place, grade in zip(flat[::2], flat[1::2], strict=True)]
+        for flat in docs["judged"]["grades"]
+    ]
+    assert [sorted(pairs) for pairs in named] == [[("d0", 1), ("d3", 2)], [("d1", -1)]]
+    assert "documents of each system, with their grades." in Page(html).text
+
+
+def test_an_output_without_judgements_says_so(make_results):
+    html = report_html(make_results({BM25: {"P@5": [0.2, 0.0]}}), {})
+    assert data_of(html)["docs"]["judged"] is None
+    assert "Their grades were not saved with this output" in Page(html).text
 
 
 def test_frequent_values_have_the_short_numbers_and_nan_is_null(make_results):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from evalkit.report.html import report_html
+from evalkit.types import Qrel
 
 pytestmark = pytest.mark.skipif(browser.PROGRAM is None, reason=browser.ABSENT)
 EVIL = "</script><img src=x onerror=\"document.title='broken'\"><b>'中文'</b>"
@@ -142,6 +143,26 @@ def test_queries_are_found_sorted_paged_and_opened_by_keyboard(show, make_result
     ]  # fmt: skip
     tab.click(last)
     assert texts_of(tab, f"{ROWS} tr:nth-child(2) > *")[-1] == "−1.0000"
+
+
+def test_an_opened_query_shows_which_of_its_documents_are_relevant(show, make_results):
+    cells = {("bm25", "none", None, None): {"P@5": [0.5]}, ("bm25", "ce", 5, None): {"P@5": [1]}}
+    qrels = [Qrel("q1", "d0", 0), Qrel("q1", "d2", 1), Qrel("q1", "d77", 1)]
+    tab = show(make_results(cells, qrels=qrels))
+    tab.click(f"{ROWS} button")
+    table = ".more table:last-of-type"
+    assert texts_of(tab, f"{table} caption") == [
+        "First 10 documents; bold: relevant, grade 1 or higher"
+    ]
+    rows = [texts_of(tab, f"{table} tbody tr:nth-child({i}) > *") for i in (1, 2, 3, 4)]
+    assert rows == [
+        ["Relevant", "1 of 2", "1 of 2"],
+        ["#1", "d0grade 0", "d0grade 0, same place"],
+        ["#2", "d1not judged", "d1not judged, same place"],
+        ["#3", "d2grade 1", "d2grade 1, same place"],
+    ]
+    assert texts_of(tab, f"{table} strong") == ["d2", "d2"]
+    assert tab.errors == []
 
 
 def test_systems_measure_and_baseline_are_chosen(show, realistic):

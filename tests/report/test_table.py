@@ -1,8 +1,12 @@
+import re
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from evalkit.report.layout import Cell, Column, Table, printable, width
-from evalkit.report.table import cutoff_table, grid_table
+from evalkit.report.table import cutoff_table, grid_table, table_files
+from evalkit.types import Qrel
 
 BM25, CE10, CE20 = (
     ("bm25", "none", None, None),
@@ -105,6 +109,25 @@ def test_notes_on_unjudged_documents_short_rankings_and_ties(make_results):
 
     (note,) = grid_table(make_results({BM25: {"P@5": [0.5]}}, tied_share=0.25)).notes
     assert "up to 25.0 % of a system's results (bm25)" in note
+
+
+def test_queries_without_a_relevant_document_are_counted(make_results):
+    qrels = [Qrel("q1", "d1", 2), Qrel("q1", "d2", 0), Qrel("q2", "d1", 0), Qrel("q3", "d1", -1)]
+    results = make_results({BM25: {"RR@10": [1, 0, 0]}}, qrels=qrels)
+    words = "2 of 3 queries have no document of grade 1 or higher"
+    assert [note for note in grid_table(results).notes if words in note]
+    all_have = replace(results, qrels=[Qrel(q, "d1", 1) for q in results.query_ids])
+    unknown = replace(results, qrels=())  # an output of before judgements were saved
+    for each in (all_have, unknown):
+        assert not [note for note in grid_table(each).notes if "no document of grade" in note]
+
+
+def test_files_of_several_outputs_have_names_of_their_own(make_results):
+    outputs = [make_results({BM25: {"RR@10": values}}) for values in ([1, 0], [0, 1])]
+    files = table_files(outputs, ["grid"])
+    assert sorted(files) == ["table.md", "table.tex", "tables/grid.csv", "tables/grid_2.csv"]
+    # LaTeX takes the last of two labels for both.
+    assert re.findall(r"label\{(.*?)\}", files["table.tex"]) == ["tab:grid", "tab:grid-2"]
 
 
 def test_judgements_without_texts_are_called_so_and_short_rankings_still_noted(make_results):

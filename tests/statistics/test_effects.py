@@ -87,6 +87,11 @@ def test_queries_needed_equal_statsmodels(power):
         assert needed == np.ceil(exact)
 
 
+def test_a_query_without_a_value_is_no_tie():
+    found = counts(np.array([[0.1], [np.nan], [0.0], [-0.1], [0.2]]))
+    assert (int(found.above[0]), int(found.equal[0]), int(found.below[0])) == (2, 1, 1)
+
+
 def test_queries_needed_of_what_is_unknown_tiny_or_hopeless():
     found = queries_needed(0.02, np.array([np.nan, 0.0, 1e-6, 1000.0]))
     assert np.isnan(found[:2]).all()

@@ -87,6 +87,8 @@ def test_what_is_not_shown_to_be_worse_holds_or_is_open():
     base, _ = two_runs(0)
     assert judged(base, base).verdict == "holds"
     assert judged(base, base).p == 1
+    # No fall at all is not beyond a margin of nothing.
+    assert judged(base, base, margin=0.0).verdict == "holds"
     few = slice(0, 12)
     unsure = judged(base[few], two_runs(0)[1][few])
     assert unsure.verdict == "open"

@@ -127,6 +127,17 @@ def test_differences_without_spread():
 
 
 @pytest.mark.parametrize("test", TESTS)
+@pytest.mark.parametrize("queries", [8, 40])  # all patterns of signs, and some of them
+def test_a_value_that_is_not_defined_is_no_evidence(test, queries):
+    differences = paired_differences(*systems(queries, 3, seed=1))
+    differences[2, 1] = np.nan
+    p = paired_test(differences, test, resamples=500)
+    assert np.isnan(p[1])
+    others = paired_test(differences[:, [0, 2]], test, resamples=500)
+    np.testing.assert_allclose(p[[0, 2]], others)
+
+
+@pytest.mark.parametrize("test", TESTS)
 def test_one_query_decides_nothing(test):
     assert np.isnan(paired_test(np.array([[0.3, 0.0]]), test)).all()
 

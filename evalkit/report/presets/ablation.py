@@ -5,7 +5,7 @@ from __future__ import annotations
 from evalkit.report.cells import value_cells
 from evalkit.report.compare import best_of, compare
 from evalkit.report.grid import named
-from evalkit.report.layout import MISSING, Cell, Column, Row, Table
+from evalkit.report.layout import MISSING, Cell, Column, Row, Table, percent
 from evalkit.report.names import display_name
 from evalkit.report.presets.needs import NotMeasured, in_order
 from evalkit.report.wording import caption, deepest, notes
@@ -46,8 +46,8 @@ def ablation(results: Results) -> Table:
     ]
     groups = [[row for row in shown if row[0].text == word] for word in ("best system", *_CHANGES)]
     about = (
-        f"Δ: mean paired difference from the best system in {display_name(measure)}; higher, "
-        "lower, equal: queries."
+        f"Δ: mean paired difference from the best system in {display_name(measure)}, with its "
+        f"{percent(results.level)} interval of Student's t; higher, lower, equal: queries."
     )
     picked = (
         "The best system was picked on the queries that it is measured on: differences from it "
