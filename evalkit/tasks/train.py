@@ -161,6 +161,7 @@ def saved(
         data,
         leaks,
         teacher,
+        student.base,
         {"base": student.checkpoint.digest, "model": model_digest(folder / "model")},
         done,
         build_manifest(job.config, fingerprints, plan.parts.dataset.warnings),

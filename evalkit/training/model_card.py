@@ -19,8 +19,8 @@ def model_card(record: Mapping[str, Any], command: str) -> str:
     parts = [
         _head(record),
         f"# {record['name']}: a {kind} over {record['base']['name']}",
-        f"A cross-encoder with one logit, trained by evalkit {record['manifest']['evalkit']}. "
-        + _how(record),
+        f"A cross-encoder with one logit, trained by evalkit {record['manifest']['evalkit']}"
+        f"{_from(record)}. {_how(record)}",
         "## Data",
         _data(record),
         "## Figures",
@@ -33,6 +33,11 @@ def model_card(record: Mapping[str, Any], command: str) -> str:
         _limits(record),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _from(record: Mapping[str, Any]) -> str:
+    start = record["base"]["started_from"]
+    return "" if start == record["base"]["name"] else f", going on from {start}"
 
 
 def _head(record: Mapping[str, Any]) -> str:

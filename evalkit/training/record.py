@@ -22,6 +22,7 @@ def record(
     data: TrainingData,
     leaks: Sequence[Mapping[str, Any]],
     teacher: str | None,
+    base: str,
     digests: Mapping[str, str],
     done: Fit,
     manifest: Mapping[str, Any],
@@ -29,7 +30,8 @@ def record(
     """Plain JSON data.
 
     dataset: what was chosen; the one that the data says it was mined from counts. leaks: a
-    `LeakReport` each. teacher: its fingerprint. digests: "base" and "model".
+    `LeakReport` each. teacher: its fingerprint. base: name of the model below an adapter, or
+    of the one that was trained. digests: "base", of what training started from, and "model".
     """
     mined = data.origin.get("dataset") or {}
     return {
@@ -52,7 +54,7 @@ def record(
         },
         "leaks": list(leaks),
         "teacher": None if teacher is None else {"name": training.teacher, "fingerprint": teacher},
-        "base": {"name": training.fit.model, "digest": digests["base"]},
+        "base": {"name": base, "started_from": training.fit.model, "digest": digests["base"]},
         "model": {
             "path": "model",
             "kind": "model" if training.fit.lora is None else "adapter",

@@ -33,12 +33,19 @@ MIN_WIDTH = 64  # pairs scored at a time when nothing is learned from them
 
 class Student(NamedTuple):
     """encoder: what trainer and losses see. network: transformers' model in it. adapter: peft's
-    view of the network, None where all weights are trained. base: name of the model below it."""
+    view of the network, None where all weights are trained. checkpoint: what it started from."""
 
     encoder: CrossEncoder
     network: Any
     adapter: Any
     checkpoint: Checkpoint
+
+    @property
+    def base(self) -> str:
+        """Name of the model below an adapter that is trained further; else of the start itself."""
+        if self.adapter is None or self.checkpoint.base is None:
+            return self.checkpoint.name
+        return str(self.adapter.peft_config["default"].base_model_name_or_path)
 
 
 def find_start(settings: FitSettings) -> Checkpoint:
@@ -107,7 +114,11 @@ def _adapted(network: Any, start: Checkpoint, settings: FitSettings) -> Any:
     if start.base is not None:
         with loading(start.name), warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # see below
-            return PeftModel.from_pretrained(network, str(start.folder), is_trainable=True)
+            adapted = PeftModel.from_pretrained(network, str(start.folder), is_trainable=True)
+        config = adapted.peft_config["default"]
+        # peft adds the usual names of heads to it at each load.
+        config.modules_to_save = list(dict.fromkeys(config.modules_to_save or ()))
+        return adapted
     lora = settings.lora or LoraSettings()
     heads = _heads(network)
     config = LoraConfig(

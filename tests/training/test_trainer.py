@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -258,7 +259,11 @@ def test_training_goes_on_from_an_adapter(settings, data, model, tmp_path):
     assert np.abs(one - two).max() < 1e-4
     fit(adapted, data, replace(start, lora=LORA), tmp_path / "work")
     save_student(adapted, tmp_path / "saved", 32)
-    assert (tmp_path / "saved" / "adapter_config.json").is_file()
+    saved = json.loads((tmp_path / "saved" / "adapter_config.json").read_text(encoding="utf-8"))
+    assert len(set(saved["modules_to_save"])) == len(saved["modules_to_save"])
+    # The card of what was trained further names the base, not the adapter.
+    assert adapted.base == saved["base_model_name_or_path"]
+    assert merged.base == start.model
 
 
 def test_a_model_without_a_head_gets_one_by_the_seed(settings, tmp_path):
