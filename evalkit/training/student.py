@@ -73,7 +73,8 @@ def build_student(settings: FitSettings, device: str) -> Student:
     quiet_transformers()
     transformer = _transformer(start)
     if start.base is not None and settings.lora is None:
-        transformer.model = load_classifier(start, "float32", "cpu")
+        # What lies below an adapter is frozen; merged, all of it learns.
+        transformer.model = load_classifier(start, "float32", "cpu").requires_grad_(True)
     if settings.num_layers is not None:
         keep_layers(transformer.model, settings.num_layers)
     if settings.dropout is not None:

@@ -261,6 +261,10 @@ def test_training_goes_on_from_an_adapter(settings, data, model, tmp_path):
     save_student(adapted, tmp_path / "saved", 32)
     saved = json.loads((tmp_path / "saved" / "adapter_config.json").read_text(encoding="utf-8"))
     assert len(set(saved["modules_to_save"])) == len(saved["modules_to_save"])
+    learning = [weights.requires_grad for weights in merged.network.parameters()]
+    assert learning
+    assert all(learning)
+    assert fit(merged, data, start, tmp_path / "merged").trained_weights > 0
     # The card of what was trained further names the base, not the adapter.
     assert adapted.base == saved["base_model_name_or_path"]
     assert merged.base == start.model
