@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -15,6 +16,11 @@ from evalkit.datasets.folder import FolderDataset
 if "PYTEST_XDIST_WORKER" in os.environ:
     # Several test processes share the cores: each library keeps to one, before it is loaded.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# A shell without job control starts what runs in its background deaf to Ctrl-C, and so would be all
+# that the tests of interrupts start.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SHARED = Path(__file__).parents[1].parent / "shared" / "data"
 
