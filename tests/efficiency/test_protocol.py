@@ -95,26 +95,37 @@ def test_one_pause_while_warming_up_does_not_decide_how_many_queries_fit(dataset
     assert measure(made, asked, clock).samples.queries == usual
 
 
-def test_a_reranker_that_sleeps_is_measured_within_two_percent(dataset):
-    """On the machine's own clock, against what the reranker knows to have slept: a busy machine
-    makes a sleep longer, measuring must not. What measuring adds is less than 1 %."""
-    clock, ks, queries, repeats = RealClock(), (10, 20, 40), 5, 2
-    made, reranker = slept(dataset, clock, ks=ks, n=(), fixed=80.0, per_pair=2.0)
-    measured = measure(made, settings(queries=queries, repeats=repeats), clock)
+def sleeping(dataset, ks, queries=5, repeats=2):
+    """What is measured of a reranker that sleeps, on the machine's own clock, and what the
+    reranker knows to have slept, (queries, repeats) per K: a busy machine makes a sleep longer,
+    measuring must not."""
+    made, reranker = slept(dataset, RealClock(), ks=ks, n=(), fixed=80.0, per_pair=2.0)
+    measured = measure(made, settings(queries=queries, repeats=repeats), RealClock())
     by_call = dict.fromkeys(reranker.asked, ())
     for call, ms in zip(reranker.asked, reranker.took, strict=True):
         by_call[call] += (ms,)
-    added, truth = [], {}
+    truth = {k: np.array([by_call[q, k][-repeats:] for q in measured.samples.queries]) for k in ks}
+    assert {each.shape for each in truth.values()} == {(queries, repeats)}
+    return measured, truth
+
+
+def test_measuring_a_reranker_that_sleeps_adds_less_than_one_percent(dataset):
+    """By the medians: beside other tests a single call may be paused between the two clocks."""
+    measured, truth = sleeping(dataset, ks := (10, 20, 40))
+    found = {k: measured.samples.ms[f"first+second+k{k}"]["rerank"] for k in ks}
+    assert 0 <= np.median([(found[k] - truth[k]) / truth[k] for k in ks]) < 0.01
     for k in ks:
-        found = measured.samples.ms[f"first+second+k{k}"]["rerank"]
-        truth[k] = np.array([by_call[q, k][-repeats:] for q in measured.samples.queries])
-        assert found.shape == truth[k].shape == (queries, repeats)
-        added.append((found - truth[k]) / truth[k])
-        stages = systems(measured)[f"first+second+k{k}"]["stages"]
+        p50 = systems(measured)[f"first+second+k{k}"]["stages"]["rerank"]["p50_ms"]
+        assert p50 == pytest.approx(np.median(truth[k]), rel=0.02)
+
+
+@pytest.mark.slow  # for a quiet machine, as every figure of a tail is
+def test_the_tail_and_the_line_of_a_reranker_that_sleeps_are_met_within_two_percent(dataset):
+    measured, truth = sleeping(dataset, ks := (10, 20, 40))
+    for k in ks:
+        stage = systems(measured)[f"first+second+k{k}"]["stages"]["rerank"]
         for figure, share in (("p50_ms", 0.5), ("p90_ms", 0.9), ("p95_ms", 0.95)):
-            expected = np.quantile(truth[k], share)
-            assert stages["rerank"][figure] == pytest.approx(expected, rel=0.02)
-    assert 0 <= np.median(added) < 0.01
+            assert stage[figure] == pytest.approx(np.quantile(truth[k], share), rel=0.02)
     (model,) = measured.sections["latency"]["models"]
     line = linregress(ks, [truth[k].mean() for k in ks])
     assert model["rerank"]["b_ms"] == pytest.approx(line.slope, rel=0.02)
