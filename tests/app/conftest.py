@@ -36,7 +36,7 @@ QUERIES = {"q1": "cat on mat", "q2": "birds in winter", "q3": "deep sea fish", "
 QRELS = [("q1", "d1", 1), ("q2", "d3", 1), ("q3", "d4", 1), ("q3", "d7", 1), ("q4", "d5", 1)]
 PLAIN = (
     "retriever=[bm25]", "reranker=[none]", "sweep.k=[2]", "sweep.n=[]", "tracking=off",
-    "bootstrap.resamples=100",
+    "bootstrap.resamples=100", "plots=false",
 )  # fmt: skip
 
 
@@ -94,7 +94,7 @@ def collection(place: Path) -> Collection:
 
 @pytest.fixture
 def small(collection: Collection) -> tuple[str, ...]:
-    """The overrides of a run of a second: BM25 alone on the small collection."""
+    """The overrides of a run of a second: BM25 alone on the small collection, no pictures."""
     return ("dataset=folder", f"dataset.path={collection.path}", *PLAIN)
 
 

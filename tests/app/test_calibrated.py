@@ -9,7 +9,7 @@ def test_a_calibration_is_in_the_results_the_report_and_the_plots(cli, small, pl
     from tiny import save_bi_encoder
 
     code, out, err = cli(
-        *small, "reranker=[none,bi_encoder,calibrated,threshold]", "sweep.k=[2]",
+        *small, "plots=true", "reranker=[none,bi_encoder,calibrated,threshold]", "sweep.k=[2]",
         f"reranker.bi_encoder.model={save_bi_encoder(tmp_path / 'model')}",
         "reranker.calibrated.folds=2", "reranker.threshold.of=calibrated",
         "reranker.threshold.threshold=0.9", "reranker.threshold.keep_least=1",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 def test_the_report_again_is_the_same_and_nothing_else_changes(cli, small, place, everything_in):
-    assert cli(*small, "sweep.n=[1]", f"hydra.run.dir={place}/out").code == 0
+    assert cli(*small, "plots=true", "sweep.n=[1]", f"hydra.run.dir={place}/out").code == 0
     before = everything_in(place / "out")
     (place / "out/report.html").write_text("an old one", encoding="utf-8")
     (place / "out/plots/of_an_older_version.png").write_bytes(b"png")

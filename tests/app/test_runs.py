@@ -20,7 +20,7 @@ def read(folder: Path) -> dict:
 
 
 def test_the_folder_holds_the_output_contract_and_nothing_else(cli, small, place):
-    code, out, err = cli(*small, f"hydra.run.dir={place}/out")
+    code, out, err = cli(*small, "plots=true", f"hydra.run.dir={place}/out")
     assert (code, err) == (0, "")
     assert {path.name for path in (place / "out").iterdir()} == CONTRACT
     assert {path.name for path in (place / "out" / "runs").iterdir()} == {"bm25.trec"}
@@ -34,7 +34,7 @@ def test_plots_may_wait_for_task_report(cli, small, place):
         f"tracking.uri=sqlite:///{place}/ml.db",
         f"hydra.run.dir={place}/out",
     ]
-    code, _, err = cli(*small, "plots=false", *there)
+    code, _, err = cli(*small, *there)
     assert (code, err) == (0, "")
     assert {path.name for path in (place / "out").iterdir()} == CONTRACT - {"plots"}
     assert "<img" not in (place / "out" / "report.html").read_text(encoding="utf-8")
@@ -71,13 +71,13 @@ def test_two_runs_in_one_second_have_two_folders(cli, small, place):
 
 
 def test_a_second_run_in_a_folder_replaces_the_first(cli, small, place, everything_in):
-    there = f"hydra.run.dir={place}/out"
-    assert cli(*small, there, "retriever=[bm25]", "sweep.n=[1,2]").code == 0
+    there = ("plots=true", f"hydra.run.dir={place}/out")
+    assert cli(*small, *there, "retriever=[bm25]", "sweep.n=[1,2]").code == 0
     first = everything_in(place / "out")
     run_file = place / "published.trec"
     run_file.write_bytes(first["runs/bm25.trec"])
     other = ("retriever=[run_file]", f"retriever.run_file.paths=[{run_file}]", "sweep.n=[]")
-    assert cli(*small, there, *other).code == 0
+    assert cli(*small, *there, *other).code == 0
     second = everything_in(place / "out")
     assert "runs/bm25.trec" in first
     assert [name for name in second if name.startswith("runs/")] == ["runs/published.trec"]
@@ -102,7 +102,7 @@ def test_a_multirun_writes_a_folder_per_job(cli, small, place, early):
     assert cli(*arguments).code == 0
     for job, k1 in (("0", 0.9), ("1", 1.2)):
         folder = place / "many" / job
-        assert {path.name for path in folder.iterdir()} == CONTRACT
+        assert {path.name for path in folder.iterdir()} == CONTRACT - {"plots"}
         assert read(folder)["manifest"]["config"]["retriever"]["bm25"]["k1"] == k1
 
 
@@ -168,7 +168,7 @@ def test_the_command_works_from_any_folder(cli, small, tmp_path, place, monkeypa
     monkeypatch.chdir(elsewhere)
     code, _, err = cli(*small, "dataset.path=../place/tiny", "hydra.run.dir=out")
     assert (code, err) == (0, "")
-    assert {path.name for path in (elsewhere / "out").iterdir()} == CONTRACT
+    assert {path.name for path in (elsewhere / "out").iterdir()} == CONTRACT - {"plots"}
     assert [path.name for path in place.iterdir()] == ["tiny"]
 
 
@@ -183,13 +183,13 @@ def test_a_mistake_leaves_the_folders_that_the_user_made(cli, small, place):
 
 
 def test_results_that_could_not_all_be_written_are_marked(cli, small, place):
-    there = f"hydra.run.dir={place}/out"
-    assert cli(*small, there).code == 0
+    there = ("plots=true", f"hydra.run.dir={place}/out")
+    assert cli(*small, *there).code == 0
     for picture in (place / "out" / "plots").iterdir():
         picture.unlink()
     (place / "out" / "plots").rmdir()
     (place / "out" / "plots").write_text("in the way")
-    code, _, err = cli(*small, there)
+    code, _, err = cli(*small, *there)
     assert code == 2
     assert "plots" in err
     assert (place / "out" / "INCOMPLETE").is_file()
