@@ -9,6 +9,7 @@ ignored, as trec_eval does: the score decides.
 
 from __future__ import annotations
 
+import errno
 import gzip
 import json
 import os
@@ -26,6 +27,8 @@ from evalkit.run import Run
 from evalkit.types import Qrel
 
 LARGEST_SCORE = float(np.finfo(np.float32).max)
+# What a full disk and a used up quota are called; Windows has no quota of that name.
+FULL_DISK = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
 BEIR_QRELS_HEADER = ("query-id", "corpus-id", "score")
 
 
@@ -197,8 +200,7 @@ def atomic(path: Path) -> Iterator[Path]:
         os.close(handle)
     except OSError as error:
         raise OutputError(
-            f"{path.parent}: cannot be written ({error.strerror or error}); choose another folder "
-            "with hydra.run.dir=DIR (results) or cache_dir=DIR (cache)"
+            f"{path.parent}: cannot be written ({error.strerror or error}); {_elsewhere(error)}"
         ) from error
     temporary = Path(name)
     try:
@@ -211,9 +213,17 @@ def atomic(path: Path) -> Iterator[Path]:
         os.replace(temporary, path)
         _sync_folder(path.parent)
     except OSError as error:
-        raise OutputError(f"{path}: cannot be written ({error.strerror or error})") from error
+        raise OutputError(
+            f"{path}: cannot be written ({error.strerror or error}); {_elsewhere(error)}"
+        ) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _elsewhere(error: OSError) -> str:
+    """What to do about a place that takes no file."""
+    first = "free some space, or " if error.errno in FULL_DISK else ""
+    return f"{first}choose another folder with hydra.run.dir=DIR (results) or cache_dir=DIR (cache)"
 
 
 def _sync_folder(folder: Path) -> None:

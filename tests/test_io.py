@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import json
 import os
 import stat
+import tempfile
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -307,9 +309,21 @@ def test_a_place_that_cannot_be_written(tmp_path):
     with pytest.raises(OutputError, match=r"file: cannot be written .*hydra\.run\.dir=DIR"):
         io.write_text(tmp_path / "file" / "r.txt", "text")
     (tmp_path / "r.txt").mkdir()
-    with pytest.raises(OutputError, match=r"r\.txt: cannot be written \(Is a directory\)"):
+    with pytest.raises(OutputError, match=r"r\.txt: cannot be written \(Is a directory\); choose"):
         io.write_text(tmp_path / "r.txt", "text")
     assert sorted(os.listdir(tmp_path)) == ["file", "r.txt"]
+
+
+@pytest.mark.parametrize("call", [(os, "fsync"), (tempfile, "mkstemp")])
+def test_a_full_disk_says_what_to_do(tmp_path, monkeypatch, call):
+    def full(*_args, **_settings):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(*call, full)
+    with pytest.raises(OutputError, match=r"device\); free some space, or choose .* cache_dir=DIR"):
+        io.write_text(tmp_path / "r.txt", "text")
+    monkeypatch.undo()
+    assert os.listdir(tmp_path) == []
 
 
 def test_qrels_separated_by_commas_are_told_apart_and_whole_floats_are_whole(tmp_path):

@@ -105,7 +105,10 @@ class AdaptiveReranker(ComposedReranker):
         slope, offset = self.platt or self._fitted(candidates)
         scores = candidates.scores.astype(np.float64)
         likely = 0.5 * (1 + np.tanh(0.5 * (slope * scores + offset))) >= self.probability
-        return np.bincount(candidates.rows[likely], minlength=len(candidates.query_ids))
+        # Up to the first that is not: with a < 0 the likely ones stand at the end of the list.
+        sizes = candidates.sizes.copy()
+        np.minimum.at(sizes, candidates.rows[~likely], candidates.ranks[~likely])
+        return sizes
 
     def _fitted(self, candidates: Run) -> tuple[float, float]:
         """a and b by logistic regression of relevance on the first stage's scores."""

@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from evalkit.errors import DataError
+from evalkit.similarities import wording
 from evalkit.types import Dataset, Qrel, Query, fingerprint
 
 
@@ -62,8 +63,8 @@ def lesson_for(dataset: Dataset, split: str | None, folds: int) -> Lesson:
     if split is None or split == dataset.split or not dataset.has_split(split):
         return Lesson(dataset, tuple(dataset.queries), (), folds)
     train = dataset.with_split(split)
-    evaluated = {normal_text(query.text) for query in dataset.queries}
-    kept = tuple(query for query in train.queries if normal_text(query.text) not in evaluated)
+    evaluated = {wording(query.text) for query in dataset.queries}
+    kept = tuple(query for query in train.queries if wording(query.text) not in evaluated)
     if not kept:
         raise DataError(
             f"{train.dataset_id}: each of its {len(train.queries)} queries is evaluated too; "
@@ -81,10 +82,13 @@ def normal_text(text: str) -> str:
 
 def dealt(queries: Sequence[Query], parts: int, seed: int, purpose: str) -> np.ndarray:
     """Each query's part, from 0: int64, shape (Q,). Parts are of one size as near as can be, and
-    queries of one text are in one part. Only texts and seed decide."""
+    queries of one text, whatever its signs, are in one part. Only texts and seed decide."""
+    texts = [normal_text(query.text) for query in queries]
+    # Of texts with the same words the first in the alphabet stands for all.
+    same = {wording(text): text for text in sorted(texts, reverse=True)}
     keys = [
-        hashlib.sha256(f"{purpose}\0{seed}\0{normal_text(query.text)}".encode()).hexdigest()
-        for query in queries
+        hashlib.sha256(f"{purpose}\0{seed}\0{same[wording(text)]}".encode()).hexdigest()
+        for text in texts
     ]
     place = {key: i for i, key in enumerate(sorted(set(keys)))}
     return np.array([place[key] % parts for key in keys], dtype=np.int64)

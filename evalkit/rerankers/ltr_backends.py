@@ -109,7 +109,8 @@ class LightGBM:
         examples: Examples,
         validation: Examples | None,
     ) -> str:
-        parameters = self.parameters(settings, signs, int(examples.labels.max()))
+        graded = [part.labels.max() for part in (examples, validation) if part is not None]
+        parameters = self.parameters(settings, signs, int(max(graded)))
         data = self._data(examples, parameters)
         watched, calls = [], []
         if validation is not None:

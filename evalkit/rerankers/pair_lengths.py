@@ -19,6 +19,8 @@ from evalkit.model_files import read_json
 from evalkit.models import loading, quiet_transformers
 from evalkit.token_counts import TokenCounter
 
+_SETTINGS = "sentence_bert_config.json"
+
 
 def load_tokenizer(folder: Path, name: str) -> Any:
     """The tokenizer in a model's folder; ModelNotFound, naming the model, where there is none."""
@@ -29,7 +31,26 @@ def load_tokenizer(folder: Path, name: str) -> Any:
         # It reads config.json too, and warns of what older models have in it.
         warnings.simplefilter("ignore", FutureWarning)
         # False, not left out: transformers would ask on the terminal whether to run remote code.
-        return AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False)
+    kind = _saved(folder, "config_sentence_transformers.json").get("model_type")
+    if kind == "CrossEncoder" and _saved(folder, _SETTINGS).get("do_lower_case"):
+        _lower_case(tokenizer)
+    return tokenizer
+
+
+def _saved(folder: Path, name: str) -> dict[str, Any]:
+    """A file of sentence-transformers', which reads none where there is no list of modules."""
+    return (read_json(folder / name) or {}) if (folder / "modules.json").is_file() else {}
+
+
+def _lower_case(tokenizer: Any) -> None:
+    """Have a fast tokenizer put texts in lower case first, as sentence-transformers does where a
+    model was saved so."""
+    from tokenizers.normalizers import Lowercase, Sequence
+
+    backend = tokenizer.backend_tokenizer
+    own = [] if backend.normalizer is None else [backend.normalizer]
+    backend.normalizer = Sequence([Lowercase(), *own])
 
 
 class PairLengths:
@@ -58,7 +79,8 @@ class PairLengths:
     @cached_property
     def _settings(self) -> dict[str, Any]:
         """What sentence-transformers saved about the transformer; empty for plain models."""
-        return read_json(self._folder / "sentence_bert_config.json") or {}
+        listed = (self._root / "modules.json").is_file()
+        return (read_json(self._folder / _SETTINGS) or {}) if listed else {}
 
     @cached_property
     def _processing(self) -> dict[str, Any]:
@@ -85,7 +107,7 @@ class PairLengths:
     @cached_property
     def prompt(self) -> str:
         """The text that sentence-transformers puts before every pair; most models have none."""
-        saved = read_json(self._root / "config_sentence_transformers.json") or {}
+        saved = _saved(self._root, "config_sentence_transformers.json")
         return (saved.get("prompts") or {}).get(saved.get("default_prompt_name")) or ""
 
     @cached_property

@@ -169,7 +169,7 @@ class PassageReranker(ComposedReranker):
         """
         query_texts = {query.query_id: query.text for query in queries}
         for rows, block in blocks(candidates):
-            docs = dataset.lookup(np.unique(block.doc_ids).tolist())
+            docs = dataset.lookup(block.vocabulary[np.unique(block.docs)].tolist())
             windows = self.windows(docs.values())
             sizes |= {doc_id: len(texts) for doc_id, texts in windows.items()}
             read = 1 if self.aggregate == "first_p" else None

@@ -23,7 +23,9 @@ from evalkit.scoring.keys import text_digests
 from evalkit.scoring.store import ScoreStore
 from evalkit.types import DOC_TEMPLATE, Dataset, PairScorer, Query, checked_template, fingerprint
 
-_QUERIES = 512
+# Queries, and candidates if a query has no more alone, whose texts are in memory at a time: long
+# docs take some hundreds of MB.
+_QUERIES, _CANDIDATES = 512, 2**16
 # Between two writes to the store: what a kill may cost. A write takes some hundredths of a second.
 CHUNK_S = 5.0
 
@@ -154,7 +156,7 @@ class PointwiseReranker:
 
     def _texts(self, queries: Sequence[Query], dataset: Dataset, candidates: Run) -> list[TextPair]:
         query_texts = {query.query_id: query.text for query in queries}
-        docs = dataset.lookup(np.unique(candidates.doc_ids).tolist())
+        docs = dataset.lookup(candidates.vocabulary[np.unique(candidates.docs)].tolist())
         doc_texts = {doc_id: doc.render(self.doc_template) for doc_id, doc in docs.items()}
         return [(query_texts[q], doc_texts[d]) for q, ds in candidates for d in ds]
 
@@ -202,20 +204,25 @@ class PointwiseReranker:
 
 
 def blocks(candidates: Run) -> Iterator[tuple[slice, Run]]:
-    """The candidates of _QUERIES queries at a time, and where their rows are."""
-    for start in range(0, len(candidates.query_ids), _QUERIES):
-        offsets = candidates.offsets[start : start + _QUERIES + 1]
+    """A part of the candidates at a time, all of a query together, and where their rows are."""
+    start = 0
+    while start < len(candidates.query_ids):
+        most = candidates.offsets[start] + _CANDIDATES
+        fitting = int(np.searchsorted(candidates.offsets, most, side="right")) - 1
+        end = min(max(fitting, start + 1), start + _QUERIES, len(candidates.query_ids))
+        offsets = candidates.offsets[start : end + 1]
         rows = slice(int(offsets[0]), int(offsets[-1]))
         yield (
             rows,
             Run(
-                candidates.query_ids[start : start + _QUERIES],
+                candidates.query_ids[start:end],
                 offsets - offsets[0],
                 candidates.vocabulary,
                 candidates.docs[rows],
                 candidates.scores[rows],
             ),
         )
+        start = end
 
 
 def _distinct(keys: Keys, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

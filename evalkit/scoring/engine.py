@@ -23,7 +23,8 @@ from evalkit.errors import ConfigError, ScoreError
 from evalkit.measured import is_cold
 from evalkit.scoring.ahead import ahead
 from evalkit.scoring.batches import batches
-from evalkit.scoring.forward import Forward, forward_for
+from evalkit.scoring.budgets import CPU_BUDGET, cuda_budget
+from evalkit.scoring.forward import Forward, forward_for, on_device
 from evalkit.scoring.templates import Packed, PairTemplate, Tokens, Truncation, kept_lengths
 from evalkit.scoring.tokens import TokenCache
 
@@ -35,11 +36,6 @@ log = logging.getLogger(__name__)
 Pair = tuple[str, str]
 # Pairs that are tokenised and put in order of length together.
 WINDOW = 16_384
-# Tokens a batch. On the CPU larger batches only fall out of its caches; on CUDA more than this
-# gains nothing, and what memory there is may set less.
-CPU_BUDGET, CUDA_BUDGET = 4096, 131_072
-# Of CUDA's free memory, what a batch may take; the rest is for what the estimate leaves out.
-_MEMORY_SHARE = 0.5
 
 
 class Window(NamedTuple):
@@ -85,7 +81,6 @@ class PairEngine:
         self._load, self._dtype = load, dtype
         self._truncation, self._query_limit = truncation, query_limit
         self._types = "token_type_ids" in tokenizer.model_input_names
-        self._pad = tokenizer.pad_token_id or 0
         self.template = PairTemplate.of(tokenizer)
         self.room = max_length - self.template.added
         if self.room < 1:
@@ -156,7 +151,7 @@ class PairEngine:
         cuda = model.device.type == "cuda"
         budget = cuda_budget(model, self._dtype) if cuda else CPU_BUDGET
         # The model itself is not kept: what reads without padding has weights of its own.
-        forward = forward_for(model, self._dtype, self._types, self._pad)
+        forward = forward_for(model, self._dtype, self._types)
         return Loaded(forward, model.device, budget)
 
     @cached_property
@@ -177,6 +172,9 @@ class PairEngine:
                 run(window, [left[at] for at in plan], scores, done)
             except torch.OutOfMemoryError as error:
                 self._halve_budget(int(window.lengths[~done].max()), error)
+            if not done.all():
+                # Only here: until the error is forgotten, its frames hold the failed batch.
+                torch.cuda.empty_cache()
         return scores.cpu().numpy()  # on CUDA the one wait for the device
 
     def _budget_for(self, window: Window) -> int:
@@ -186,8 +184,6 @@ class PairEngine:
         return min(self._budget, int(window.lengths.sum()) // _cores() + 1)
 
     def _halve_budget(self, longest: int, error: Exception) -> None:
-        import torch
-
         if self._budget <= longest:
             raise ScoreError(
                 f"{self._loaded.device} has no memory for one pair of {longest} tokens; set a "
@@ -195,21 +191,15 @@ class PairEngine:
             ) from error
         self._budget = max(self._budget // 2, longest)
         log.warning("out of memory; going on with batches of %d tokens", self._budget)
-        if self._loaded.device.type == "cuda":
-            torch.cuda.empty_cache()
 
     def _in_stream(
         self, window: Window, plan: list[np.ndarray], scores: torch.Tensor, done: np.ndarray
     ) -> None:
         """Batches queued on the device, each assembled while the one before it is queued. Their
         copies are in the same stream: ids are thousands of times smaller than what is computed."""
-        import torch
-
         for part, batch in zip(plan, ahead(lambda at: self.packed(window, at), plan), strict=True):
-            at = torch.from_numpy(part)
-            if scores.device.type == "cuda":
-                at = at.pin_memory().to(scores.device, non_blocking=True)
-            scores[at.to(scores.device)] = self._loaded.forward.logits(batch)
+            at = on_device(part, scores.device)
+            scores[at] = self._loaded.forward.logits(batch)
             done[part] = True
 
     def _on_cores(
@@ -246,18 +236,3 @@ def _distinct(texts: Sequence[str]) -> tuple[list[str], np.ndarray]:
     places: dict[str, int] = {}
     at = [places.setdefault(text, len(places)) for text in texts]
     return list(places), np.array(at, dtype=np.int64)
-
-
-def cuda_budget(model: Any, dtype: torch.dtype) -> int:
-    """Tokens a batch that fit into half of CUDA's free memory, by the widest layer's activations.
-
-    At the widest place a token has its residual (h), its attention (4 h) and twice the inner layer;
-    generously so for every family here. An estimate that is too high costs one failed batch.
-    """
-    import torch
-
-    config = model.config
-    wide = 8 * config.hidden_size + 3 * config.intermediate_size
-    free, _ = torch.cuda.mem_get_info(model.device)
-    fitting = int(free * _MEMORY_SHARE / (wide * dtype.itemsize))
-    return max(min(fitting, CUDA_BUDGET), config.max_position_embeddings)

@@ -8,6 +8,7 @@ from evalkit.scoring.encoder import PackedClassifier
 from evalkit.scoring.templates import Packed
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
 
 
@@ -21,9 +22,9 @@ class Forward(Protocol):
         ...
 
 
-def forward_for(model: Any, dtype: torch.dtype, types: bool, pad: int) -> Forward:
+def forward_for(model: Any, dtype: torch.dtype, types: bool) -> Forward:
     """model: in float32, and not to be used elsewhere. dtype: of matrix products. types: whether
-    the model's tokenizer makes token types. pad: the padding token's id."""
+    the model's tokenizer makes token types."""
     from evalkit.scoring import encoder, varlen
 
     width = model.config.hidden_size // model.config.num_attention_heads
@@ -35,7 +36,7 @@ def forward_for(model: Any, dtype: torch.dtype, types: bool, pad: int) -> Forwar
     model = with_float_head(model)
     if fused and varlen.supports(model):
         return ThroughTransformers(model, types)
-    return WithPadding(model, types, pad)
+    return WithPadding(model, types)
 
 
 def with_float_head(model: Any) -> Any:
@@ -83,33 +84,51 @@ class ThroughTransformers:
 
 
 class WithPadding:
-    """Any classifier of transformers, padded, by the model's own forward."""
+    """Any classifier of transformers, padded, by the model's own forward.
+
+    The padding token is the one that the model's config names, and not the tokenizer's: a decoder
+    takes the last token that is another for the end of the pair. One whose config names none, or -1
+    as Llama's did, cannot tell padding from text and is given one pair at a time.
+    """
 
     padded = True
 
-    def __init__(self, model: Any, types: bool, pad: int) -> None:
-        self._model, self._types, self._pad = model, types, pad
+    def __init__(self, model: Any, types: bool) -> None:
+        self._model, self._types = model, types
+        pad = model.config.get_text_config().pad_token_id
+        self._pad: int | None = None if pad is None or pad < 0 else pad
 
     def logits(self, batch: Packed) -> torch.Tensor:
         import torch
 
-        arrays = zip(
-            ("input_ids", "token_type_ids", "attention_mask"),
-            batch.padded(self._pad),
-            strict=True,
-        )
-        device = self._model.device
-        inputs = {name: torch.from_numpy(array).to(device) for name, array in arrays}
-        if not self._types:
-            del inputs["token_type_ids"]
-        return self._model(**inputs).logits[:, 0].float()
+        if self._pad is not None:
+            return self._padded(*batch.padded(self._pad))
+        arrays = batch.padded(0)
+        rows = enumerate(batch.lengths.tolist())
+        alone = ([array[row : row + 1, :length] for array in arrays] for row, length in rows)
+        return torch.cat([self._padded(*pair) for pair in alone])
+
+    def _padded(self, ids: np.ndarray, types: np.ndarray, mask: np.ndarray) -> torch.Tensor:
+        inputs = {"input_ids": ids, "attention_mask": mask}
+        if self._types:
+            inputs["token_type_ids"] = types
+        copied = {name: on_device(array, self._model.device) for name, array in inputs.items()}
+        return self._model(**copied).logits[:, 0].float()
 
 
 def tensors(batch: Packed, device: torch.device) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """A batch's ids and types on the device, by a copy that nobody waits for; its offsets here."""
+    """A batch's ids and types on the device; its offsets here."""
     import torch
 
-    ids, types, offsets = map(torch.from_numpy, (batch.ids, batch.types, batch.offsets))
+    ids, types = (on_device(array, device) for array in (batch.ids, batch.types))
+    return ids, types, torch.from_numpy(batch.offsets)
+
+
+def on_device(array: np.ndarray, device: torch.device) -> torch.Tensor:
+    """The array on the device; on CUDA by a copy that nobody waits for: pinned memory allows it."""
+    import torch
+
+    here = torch.from_numpy(array)
     if device.type == "cuda":
-        ids, types = (x.pin_memory().to(device, non_blocking=True) for x in (ids, types))
-    return ids, types, offsets
+        return here.pin_memory().to(device, non_blocking=True)
+    return here.to(device)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -41,16 +42,27 @@ class _Columns(NamedTuple):
     columns: tuple[_Column, ...]
 
 
+class _Texts(NamedTuple):
+    """Tuples of texts: the distinct ones, and which are in each tuple, int64, shape (n, width)."""
+
+    distinct: list[str]
+    places: np.ndarray
+
+
 def pack(items: Sequence[Any] | np.ndarray, rows: np.ndarray) -> Any:
     """The items at `rows` in a form that is quick to pickle; `unpack` gives them back as a list.
 
     One-dimensional arrays, such as token ids, and tuples of them are laid end to end: pickled one
-    by one, 100,000 pairs of them take seconds. An array of items stays an array.
+    by one, 100,000 pairs of them take seconds. Of tuples of texts, such as pairs, each text goes
+    once, however many copies of it there are. An array of items stays an array.
     """
     if isinstance(items, np.ndarray):
         return items[rows]
     chosen = [items[row] for row in rows.tolist()]
     if all(type(item) is tuple for item in chosen) and len({len(item) for item in chosen}) == 1:
+        flat = list(chain.from_iterable(chosen))
+        if set(map(type, flat)) == {str}:
+            return _as_texts(flat, len(chosen))
         columns = [_column(arrays) for arrays in zip(*chosen, strict=True)]
         whole = tuple(column for column in columns if column is not None)
         return _Columns(whole) if columns and len(whole) == len(columns) else chosen
@@ -59,9 +71,21 @@ def pack(items: Sequence[Any] | np.ndarray, rows: np.ndarray) -> Any:
 
 def unpack(packed: Any) -> Sequence[Any]:
     """What was packed: an array, or a list of items equal to the first ones, dtypes included."""
+    if isinstance(packed, _Texts):
+        columns = packed.places.T.tolist()
+        texts = ([packed.distinct[place] for place in column] for column in columns)
+        return list(zip(*texts, strict=True))
     if isinstance(packed, _Columns):
         return list(zip(*(_arrays(column) for column in packed.columns), strict=True))
     return _arrays(packed) if isinstance(packed, _Column) else packed
+
+
+def _as_texts(flat: list[str], count: int) -> _Texts:
+    """flat: the texts of `count` tuples."""
+    distinct = list(dict.fromkeys(flat))
+    place = dict(zip(distinct, range(len(distinct)), strict=True))
+    places = np.fromiter(map(place.__getitem__, flat), np.int64, len(flat))
+    return _Texts(distinct, places.reshape(count, -1))
 
 
 def _column(arrays: Sequence[Any]) -> _Column | None:

@@ -99,12 +99,17 @@ def set_aside(path: Path, reason: Damaged) -> Path:
         with suppress(FileNotFoundError):
             os.replace(path, aside)
     except OSError as error:
-        raise OutputError(
-            f"{path}: damaged ({reason}), and cannot be set aside ({error.strerror or error}); "
-            "make its folder writable, or choose another with cache_dir=DIR"
-        ) from error
+        raise cannot_set_aside(path, reason, error) from error
     log.warning("%s is damaged (%s); set aside, its pairs are scored again", aside, reason)
     return aside
+
+
+def cannot_set_aside(path: Path, reason: object, error: OSError) -> OutputError:
+    """The one line on a damaged file that cannot be renamed."""
+    return OutputError(
+        f"{path}: damaged ({reason}), and cannot be set aside ({error.strerror or error}); "
+        "make its folder writable, or choose another with cache_dir=DIR"
+    )
 
 
 def read_description(folder: Path) -> dict[str, Any]:
@@ -121,11 +126,11 @@ def read_description(folder: Path) -> dict[str, Any]:
     return about
 
 
-def remove_stale(folder: Path) -> int:
-    """Take away what killed processes left half written; how many files."""
+def remove_stale(folder: Path, ends: tuple[str, ...] = (SUFFIX, DESCRIPTION)) -> int:
+    """Take away what killed processes left half written of files with these ends; how many."""
     removed = 0
     for name in file_names(folder):
-        if not name.startswith(".") or not any(f"{end}." in name for end in (SUFFIX, DESCRIPTION)):
+        if not name.startswith(".") or not any(f"{end}." in name for end in ends):
             continue
         # Gone already, or another user's of a shared store.
         with suppress(FileNotFoundError, PermissionError):

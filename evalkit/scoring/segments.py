@@ -7,7 +7,6 @@ of the whole file. Whatever byte of it changes, it is known before the Parquet r
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import re
 import time
@@ -19,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from evalkit.errors import DataError, OutputError
-from evalkit.io import write_bytes
+from evalkit.io import FULL_DISK, write_bytes
 from evalkit.scoring.keys import DIGEST_BYTES
 
 SUFFIX = ".parquet"
@@ -29,8 +28,6 @@ _NAME = re.compile(r"(?P<time>\d{20})-(?P<checksum>[0-9a-f]{32})\.parquet")
 _DICTIONARY_BYTES = 2**26
 # Pairs decoded at a time: 9 MB.
 _PART = 2**18
-# What a full disk and a used up quota are called; Windows has no quota of that name.
-_FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
 
 
 class Scored(NamedTuple):
@@ -108,7 +105,7 @@ def full_disk_explained(folder: Path) -> Iterator[None]:
     try:
         yield
     except OutputError as error:
-        if getattr(error.__cause__, "errno", None) not in _FULL:
+        if getattr(error.__cause__, "errno", None) not in FULL_DISK:
             raise
         raise OutputError(
             f"{folder}: the disk is full, new scores cannot be stored (those stored before are "

@@ -10,9 +10,10 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import lru_cache
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -21,11 +22,18 @@ import numpy as np
 
 from evalkit.io import write_array
 from evalkit.scoring.keys import KeyIndex, text_digests
+from evalkit.scoring.segment_folder import ASIDE, cannot_set_aside, file_names, remove_stale
+from evalkit.scoring.segments import unreadable
 from evalkit.scoring.templates import Tokens, ranges
 
 log = logging.getLogger(__name__)
 _FIELDS = ("tokens", "ends", "digests")  # digests are written last: without them there is no part
+_END = f".{_FIELDS[-1]}.npy"
+# Parts that stay open: Linux gives a process 65,530 maps, and a cache of years may have more parts.
+_OPEN = 4096
 _PART = 256  # texts that a thread tokenises at a time
+
+Arrays = tuple[np.ndarray, np.ndarray]
 
 
 class TokenCache:
@@ -43,9 +51,11 @@ class TokenCache:
         backend.no_padding()
         self.folder = folder / hashlib.sha256(backend.to_str().encode()).hexdigest()[:16]
         self._dtype = np.uint16 if len(tokenizer) <= 1 << 16 else np.int32
+        self._is_new = True  # nothing was added by this process
         self._index = KeyIndex(2)
         self._read: set[str] = set()
-        self._flats: list[np.ndarray] = []
+        self._names: list[str] = []  # of the parts
+        self._flat = lru_cache(_OPEN)(self._opened)
         self._firsts = [0]  # the place of each part's first text
         self._starts = np.empty(0, dtype=np.int64)  # of each text, within its part
         self._lengths = np.empty(0, dtype=np.int64)
@@ -79,7 +89,7 @@ class TokenCache:
             mine = np.flatnonzero(owner == part)
             within = ranges(lengths[mine])
             source = np.repeat(self._starts[places[mine]], lengths[mine]) + within
-            flat[np.repeat(offsets[mine], lengths[mine]) + within] = self._flats[part][source]
+            flat[np.repeat(offsets[mine], lengths[mine]) + within] = self._flat(int(part))[source]
         return Tokens(flat, offsets)
 
     def fresh(self, texts: Sequence[str]) -> Tokens:
@@ -98,40 +108,62 @@ class TokenCache:
             encoded = threads.map(lambda part: encode(part, add_special_tokens=False), parts)
             rows = [encoding.ids for part in encoded for encoding in part]
         offsets = np.concatenate([[0], np.cumsum([len(row) for row in rows])]).astype(np.int64)
-        flat = np.fromiter(chain.from_iterable(rows), self._dtype, count=int(offsets[-1]))
-        return Tokens(flat, offsets)
+        flat = np.fromiter(chain.from_iterable(rows), np.int32, count=int(offsets[-1]))
+        # Ids may lie above the number of tokens, where a vocabulary has gaps.
+        fitting = flat.max(initial=0) <= np.iinfo(self._dtype).max
+        return Tokens(flat.astype(self._dtype) if fitting else flat, offsets)
 
     def _add(self, tokens: Tokens, digests: np.ndarray) -> None:
         arrays = (tokens.flat, tokens.offsets[1:], digests)
         name = _checksum(arrays)
+        if self._is_new:
+            remove_stale(self.folder, (".npy",))
+        self._is_new = False
         for field, array in zip(_FIELDS, arrays, strict=True):
             write_array(self.folder / f"{name}.{field}.npy", array)
-        self._include(name, arrays)
+        self._include({name: (arrays[1], arrays[2])})
 
     def _read_parts(self) -> None:
-        for path in sorted(self.folder.glob("*.digests.npy")):
-            name = path.name.removesuffix(".digests.npy")
-            if name in self._read:
-                continue
+        found: dict[str, Arrays] = {}
+        there = {name.removesuffix(_END) for name in file_names(self.folder) if name.endswith(_END)}
+        for name in sorted(there - self._read):
             files = [self.folder / f"{name}.{field}.npy" for field in _FIELDS]
             try:
                 arrays = tuple(np.load(file, mmap_mode="r") for file in files)
-                if _checksum(arrays) != name:
-                    raise ValueError("checksum differs")
-            except (ValueError, EOFError, FileNotFoundError) as error:
-                _set_aside(files, str(error).splitlines()[0])
+                damage = None if _checksum(arrays) == name else "its checksum differs"
+            except FileNotFoundError as error:
+                damage = f"{Path(error.filename).name} is missing"
+            except OSError as error:
+                raise unreadable(Path(error.filename or files[0]), error) from error
+            except Exception:  # noqa: BLE001  numpy raises all kinds of errors for a damaged header
+                damage = "it is no whole array"
+            if damage is None:
+                # Not the tokens: thousands of parts would be more maps than a process may have.
+                found[name] = np.array(arrays[1]), np.array(arrays[2])
             else:
-                self._include(name, arrays)
+                _set_aside(files, damage)
+        self._include(found)
 
-    def _include(self, name: str, arrays: tuple[np.ndarray, ...]) -> None:
-        _, ends, digests = arrays
-        self._read.add(name)
-        self._index.add(np.asarray(digests))
-        self._flats.append(np.load(self.folder / f"{name}.tokens.npy", mmap_mode="r"))
-        self._firsts.append(self._firsts[-1] + len(ends))
-        starts = np.concatenate([[0], np.asarray(ends[:-1])])
-        self._starts = np.concatenate([self._starts, starts])
-        self._lengths = np.concatenate([self._lengths, np.asarray(ends) - starts])
+    def _include(self, parts: Mapping[str, Arrays]) -> None:
+        """parts: by name, where its texts end and their digests."""
+        if not parts:
+            return
+        self._read.update(parts)
+        self._names += parts
+        starts = [np.concatenate([[0], ends[:-1]]) for ends, _ in parts.values()]
+        lengths = [np.diff(ends, prepend=0) for ends, _ in parts.values()]
+        self._firsts += (self._firsts[-1] + np.cumsum([len(part) for part in lengths])).tolist()
+        self._starts = np.concatenate([self._starts, *starts])
+        self._lengths = np.concatenate([self._lengths, *lengths])
+        self._index.add(np.concatenate([digests for _, digests in parts.values()]))
+
+    def _opened(self, part: int) -> np.ndarray:
+        """A part's token ids, on the disk."""
+        path = self.folder / f"{self._names[part]}.tokens.npy"
+        try:
+            return np.load(path, mmap_mode="r")
+        except OSError as error:
+            raise unreadable(path, error) from error
 
 
 def _checksum(arrays: Sequence[np.ndarray]) -> str:
@@ -144,6 +176,9 @@ def _checksum(arrays: Sequence[np.ndarray]) -> str:
 
 def _set_aside(files: Sequence[Path], reason: str) -> None:
     for path in files:
-        with suppress(FileNotFoundError):
-            os.replace(path, path.with_suffix(".damaged"))
+        try:
+            with suppress(FileNotFoundError):
+                os.replace(path, path.with_suffix(ASIDE))
+        except OSError as error:
+            raise cannot_set_aside(path, reason, error) from error
     log.warning("%s is damaged (%s); set aside, its texts are tokenised again", files[0], reason)

@@ -5,9 +5,10 @@
 
 The pairs are the best docs by BM25 of a collection's queries, or generated ones of four length
 profiles. Peers are sentence-transformers' CrossEncoder as it comes (float32, 32 pairs a batch), at
-its best setting (every dtype and batch size here), FlagEmbedding's FlagReranker, and transformers
-without any tool around it. All read the same model with random weights of a real size: speed does
-not depend on what it has learned. Rounds are interleaved, the median counts, no score is reused.
+its best setting (every dtype and batch size here, on its PyTorch back end: neither ONNX, OpenVINO
+nor torch.compile), FlagEmbedding's FlagReranker, and transformers without any tool around it. All
+read the same model with random weights of a real size: speed does not depend on what it has
+learned. Rounds are interleaved, the median counts, no score is reused.
 """
 
 from __future__ import annotations
@@ -229,7 +230,8 @@ def matrix_peak(device: str, dtype: torch.dtype, size: int = 8192) -> float:
 
 
 def utilisation(folder: Path, size: str, pairs: Pairs, device: str) -> None:
-    """What part of the measured matrix peak the engine's useful arithmetic is."""
+    """What part of the measured matrix peak the engine's own arithmetic is: what it leaves out, or
+    would spend on padding, does not count."""
     hidden, layers, _, inner, _ = SIZES[size]
     dtype = dtype_name("auto", device)
     score = engine(folder, device, dtype)
@@ -238,9 +240,13 @@ def utilisation(folder: Path, size: str, pairs: Pairs, device: str) -> None:
     with tempfile.TemporaryDirectory() as cache:
         scorer = ClassifierScorer(str(folder), max_length=MAX_LENGTH, cache_dir=cache)
         lengths = scorer._engine.window(pairs).lengths
-    products = 2 * (4 * hidden**2 + 2 * hidden * inner) * lengths.sum()
+    tokens, pairs_read = float(lengths.sum()), len(lengths)
+    products = 2 * (4 * hidden**2 + 2 * hidden * inner)  # a token's, in a layer
     attention = 4 * hidden * (lengths.astype(float) ** 2).sum()
-    done = layers * (products + attention) / seconds
+    # Of the last layer only what is computed: keys and values of all tokens, the rest of the first.
+    keys = 2 * 2 * hidden**2
+    last = keys * tokens + (products - keys) * pairs_read + 4 * hidden * tokens
+    done = ((layers - 1) * (products * tokens + attention) + last) / seconds
     peak = matrix_peak(device, getattr(torch, dtype))
     print(f"  {done / 1e12:.0f} of {peak / 1e12:.0f} TFLOP/s, {100 * done / peak:.0f} %")
 

@@ -271,6 +271,20 @@ def test_adaptive_k_counts_chinese_characters_as_terms(made, dataset):
     assert reranker.details["bm25"]["K=10"]["candidates a query"] == 1 + 4
 
 
+def test_adaptive_k_ends_at_the_first_candidate_that_is_unlikely(made, dataset):
+    scores = [3.0, 2.0, 1.0, -1.0, -2.0, -3.0, -4.0]
+    given = Run.from_dict(
+        {q.query_id: {f"d{i}": s for i, s in enumerate(scores)} for q in dataset.queries}
+    )
+    # With a < 0 the best candidates are the unlikely ones: none stands before the first of them.
+    for slope, expected in ((1.0, 3), (-1.0, 1)):
+        reranker = AdaptiveReranker(
+            "overlap", "probability", least=1, probability=0.5, platt=(slope, 0.0)
+        )
+        rerank(made(adaptive=reranker)["adaptive"], dataset, given)
+        assert reranker.details["bm25"]["K=7"]["candidates a query"] == expected
+
+
 def test_a_fitted_probability_is_the_logistic_regression_of_train_relevance(made, dataset):
     reranker = AdaptiveReranker("overlap", "probability", least=1, probability=0.2)
     given = candidates(made, dataset)

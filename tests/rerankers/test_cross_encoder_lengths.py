@@ -4,9 +4,11 @@ import json
 
 import numpy as np
 import pytest
+import tokenizers_made as made
 from tiny import save_cross_encoder, save_tokenizer, toy_dataset
 
 from evalkit.errors import ConfigError
+from evalkit.rerankers.classifier import ClassifierScorer
 from evalkit.rerankers.cross_encoder import CrossEncoderReranker
 from evalkit.rerankers.pair_lengths import PairLengths
 from evalkit.rerankers.reference import ReferenceScorer
@@ -94,6 +96,60 @@ def test_positions_bound_a_tokenizer_that_knows_no_length(tmp_path, saved, expec
         json.dumps(settings if saved is None else settings | {"model_max_length": saved})
     )
     assert PairLengths(model, "m").limit == expected == library(model).max_seq_length
+
+
+def save_cased(folder):
+    """A cross-encoder whose tokenizer knows capitals."""
+    import torch
+    from transformers import RobertaConfig, RobertaForSequenceClassification
+
+    tokenizer = made.byte_bpe()
+    torch.manual_seed(0)
+    config = RobertaConfig(
+        vocab_size=len(tokenizer), hidden_size=32, num_hidden_layers=1, num_attention_heads=4,
+        intermediate_size=64, max_position_embeddings=66, initializer_range=0.4, num_labels=1,
+        pad_token_id=tokenizer.pad_token_id, type_vocab_size=1,
+    )  # fmt: skip
+    RobertaForSequenceClassification(config).save_pretrained(folder)
+    tokenizer.model_max_length = 64
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+CASES = [("Index Merged", "The DOC is in the Cache"), ("index merged", "the doc is in the cache")]
+
+
+def both_engines(folder, cache):
+    fast = ClassifierScorer(str(folder), dtype="float32", cache_dir=cache)
+    return fast, fast.score(CASES), ReferenceScorer(str(folder)).score(CASES)
+
+
+def test_a_model_saved_to_put_texts_in_lower_case_does_so_in_both_engines(tmp_path):
+    cased = save_cased(tmp_path / "cased")
+    library(cased).save_pretrained(str(tmp_path / "saved"))
+    _, fast, reference = both_engines(tmp_path / "saved", tmp_path)
+    assert abs(fast[0] - fast[1]) > 0.01
+    path = tmp_path / "saved" / "sentence_bert_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"do_lower_case": True}))
+    scorer, fast, reference = both_engines(tmp_path / "saved", tmp_path)
+    assert fast[0] == pytest.approx(fast[1], abs=1e-6)
+    np.testing.assert_allclose(fast, reference, atol=1e-5)
+    # What is counted is what is read: capitals have no merges in this vocabulary.
+    assert scorer.tokenizer("INDEX").input_ids == scorer.tokenizer("index").input_ids
+
+
+def test_without_a_list_of_modules_the_library_reads_no_settings_of_its_own(tmp_path):
+    folder = save_cased(tmp_path / "model")
+    (folder / "sentence_bert_config.json").write_text(
+        '{"max_seq_length": 8, "do_lower_case": true}'
+    )
+    prompts = {"prompts": {"q": "rollback "}, "default_prompt_name": "q"}
+    saved = {"model_type": "CrossEncoder", **prompts}
+    (folder / "config_sentence_transformers.json").write_text(json.dumps(saved))
+    assert PairLengths(folder, "m").limit == library(folder).max_seq_length == 64
+    _, fast, reference = both_engines(folder, tmp_path)
+    np.testing.assert_allclose(fast, reference, atol=1e-5)
+    assert abs(fast[0] - fast[1]) > 0.01
 
 
 def test_a_run_from_the_store_loads_the_tokenizer_only(tmp_path, classifier):

@@ -316,6 +316,19 @@ def test_early_stopping_holds_queries_out_and_stops(tmp_path, folder, settings):
 
 
 @BACKENDS
+def test_a_grade_that_only_the_held_out_queries_have_is_no_error(settings):
+    generator = np.random.default_rng(0)
+    features = generator.normal(size=(400, 2)).astype(np.float32)
+    taught = Examples(features, (features[:, 0] > 1).astype(np.int64), np.full(20, 20))
+    held_out = Examples(features, 2 * taught.labels, taught.sizes)
+    given = {**settings, "l2": 1.0, "early_stopping": 3, "seed": 0, "num_threads": 1}
+    names = Hyperparameters.__dataclass_fields__.keys() & given.keys()
+    hyper = Hyperparameters(monotone=False, **{name: given[name] for name in names})
+    library = backend(settings.get("backend", "lightgbm"))
+    assert library.load(library.train(hyper, [0, 0], taught, held_out)).gains()[0] > 0
+
+
+@BACKENDS
 def test_the_same_scores_every_time_and_the_second_run_trains_nothing(tmp_path, folder, settings):
     dataset = FolderDataset(folder)
     ranker = connected(dataset, tmp_path / "a", **settings)
@@ -400,7 +413,7 @@ def test_an_evaluated_query_among_the_train_queries_is_left_out(tmp_path, folder
     before = connected(FolderDataset(folder), tmp_path)
     scores = before.rerank(FolderDataset(folder).queries, FolderDataset(folder),
                            everything(FolderDataset(folder)))  # fmt: skip
-    slip_in(folder, "twin", "  {0} ")
+    slip_in(folder, "twin", "  {0} ?! ")
     dataset = FolderDataset(folder)
     assert "twin" in {q.query_id for q in dataset.with_split("train").queries}
     ranker = connected(dataset, tmp_path / "new")

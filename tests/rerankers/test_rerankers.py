@@ -201,6 +201,24 @@ def test_many_queries_are_scored_in_blocks_with_the_same_result(tmp_path, monkey
     assert blocks.counts == whole.counts == (320, 0, 320)
 
 
+@pytest.mark.parametrize(("queries", "most"), [(512, 100), (2, 2**16), (3, 10), (1, 1)])
+def test_a_block_holds_so_many_queries_and_candidates_and_misses_none(monkeypatch, queries, most):
+    monkeypatch.setattr(pointwise, "_QUERIES", queries)
+    monkeypatch.setattr(pointwise, "_CANDIDATES", most)
+    sizes = [0, 0, 4, 40, 150, 0, 30, 70, 1, 100, 99, 0]
+    candidates = Run.from_dict(
+        {f"q{i}": {f"d{j}": -float(j) for j in range(size)} for i, size in enumerate(sizes)}
+    )
+    found, last = [], 0
+    for rows, block in pointwise.blocks(candidates):
+        assert (rows.start, rows.stop) == (last, last + len(block))
+        assert len(block.query_ids) <= queries
+        assert len(block) <= most or len(block.query_ids) == 1
+        found, last = [*found, *block], rows.stop
+    assert found == list(candidates)
+    assert next(pointwise.blocks(Run.from_dict({})), None) is None
+
+
 def test_empty_candidates_are_reranked_to_nothing(tmp_path, models):
     dataset = toy_dataset(tmp_path / "toy")
     nothing = Run.from_dict({}, [q.query_id for q in dataset.queries])

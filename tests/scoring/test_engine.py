@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
+import weakref
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ import transformers
 
 from evalkit.errors import ConfigError, ScoreError
 from evalkit.scoring import engine as engine_module
+from evalkit.scoring.budgets import CUDA_BUDGET, cuda_budget
 from evalkit.scoring.encoder import PackedClassifier
 from evalkit.scoring.engine import Loaded, PairEngine
 from evalkit.scoring.forward import WithoutPadding, WithPadding
@@ -197,6 +199,66 @@ def test_other_errors_are_not_taken_for_a_lack_of_memory(pairs, tmp_path):
     with pytest.raises(RuntimeError, match="no memory"):
         engine.score(pairs)
     assert engine._budget == 1000
+
+
+def test_memory_is_given_back_once_the_failed_batch_is_forgotten(pairs, tmp_path, monkeypatch):
+    failed = []
+
+    class Holding(Short):
+        def logits(self, batch):
+            states = np.zeros(int(batch.offsets[-1]))  # as a batch's tensors are in CUDA's memory
+            if len(states) > self.room:
+                failed.append(weakref.ref(states))
+            return super().logits(batch)
+
+    alive = []
+    monkeypatch.setattr(
+        torch.cuda, "empty_cache", lambda: alive.append(sum(r() is not None for r in failed))
+    )
+    _short(tmp_path, Holding(room=150)).score(pairs)
+    assert set(alive) == {0}
+
+
+def test_the_budget_of_cuda_is_found_for_every_family(family, monkeypatch):
+    """Configs name the inner layer in many ways, or not at all."""
+    free = 10**8
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free, free))
+    name, _, model = family
+    # ModernBERT has two inner layers in one matrix; DistilBERT calls it hidden_dim.
+    inner = {"modernbert": 2 * 64, "modernbert-mean": 2 * 64, "distilbert": 4 * 768}.get(name, 64)
+    wide = 8 * 32 + 3 * inner
+    assert cuda_budget(model, torch.bfloat16) == free // 2 // (wide * 2)
+    assert cuda_budget(model, torch.float32) == free // 2 // (wide * 4)
+    free = 10**13
+    assert cuda_budget(model, torch.bfloat16) == CUDA_BUDGET
+
+
+@pytest.mark.parametrize("kind", ["GPT2", "XLNet"])
+def test_the_budget_of_cuda_where_weights_have_other_names(kind, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (10**6, 10**6))
+    inner = {"n_inner": 64} if kind == "GPT2" else {"d_inner": 64, "d_head": 8}
+    config = getattr(transformers, f"{kind}Config")(
+        vocab_size=50, hidden_size=32, num_hidden_layers=1, num_attention_heads=4, num_labels=1,
+        **inner,
+    )  # fmt: skip
+    model = getattr(transformers, f"{kind}ForSequenceClassification")(config)
+    widest = {"GPT2": 3 * 32, "XLNet": 64}[kind]  # GPT2 has query, key and value in one matrix
+    assert cuda_budget(model, torch.float16) == 10**6 // 2 // ((8 * 32 + 3 * widest) * 2)
+
+
+@pytest.mark.parametrize("padding", ["the tokenizer's", "another", "-1", None])
+def test_a_decoder_finds_the_end_of_a_pair_in_any_batch(pairs, tmp_path, padding):
+    tokenizer = made.byte_bpe()
+    ids = {"the tokenizer's": tokenizer.pad_token_id, "another": 7, "-1": -1, None: None}
+    config = transformers.LlamaConfig(
+        vocab_size=len(tokenizer), pad_token_id=ids[padding], bos_token_id=None, eos_token_id=None,
+        **SIZES,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    model = transformers.LlamaForSequenceClassification(config).eval()
+    expected = _own_logits(tokenizer, model, pairs)
+    engine = _engine(tokenizer, _copy(model), tmp_path, budget=2000)
+    np.testing.assert_allclose(engine.score(pairs), expected, atol=1e-4)
 
 
 def test_each_core_computes_batches_of_its_own(pairs, tmp_path, monkeypatch):

@@ -40,6 +40,7 @@ ARRAYS = st.lists(st.integers(0, 200), max_size=5).map(lambda x: np.array(x, dty
 ITEMS = st.one_of(
     st.lists(ARRAYS, max_size=8),
     st.lists(st.tuples(ARRAYS, ARRAYS), max_size=8),
+    st.lists(st.tuples(st.text("aé文\ud800", max_size=2), st.text("a", max_size=2)), max_size=8),
     st.lists(
         st.one_of(ARRAYS, st.tuples(ARRAYS), st.tuples(), st.text(), st.integers()), max_size=8
     ),
@@ -55,6 +56,16 @@ def test_packing_loses_nothing(items):
         assert type(found) is type(item)
         np.testing.assert_equal(found, item)
         assert getattr(found, "dtype", None) == getattr(item, "dtype", None)
+
+
+def test_a_text_travels_once_however_many_copies_there_are():
+    query, doc = "which index", "a doc of some length " * 50
+    pairs = [("query: " + query + str(i % 2), "passage: " + doc) for i in range(100)]
+    packed = pickle.dumps(pack(pairs, np.arange(100)))
+    assert len(packed) < 2 * len(doc) + 3000
+    back = unpack(pickle.loads(packed))
+    assert back == pairs
+    assert len({id(text) for _, text in back}) == 1  # and is hashed once where it arrives
 
 
 def test_dtypes_and_shapes_that_do_not_fit_one_column():
