@@ -6,10 +6,12 @@ import logging
 import shlex
 import shutil
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from evalkit.errors import ConfigError
 from evalkit.io import write_json, write_text
@@ -27,15 +29,24 @@ from evalkit.training.checkpoints import clear, last_complete, work_folder
 from evalkit.training.data import TrainingData
 from evalkit.training.folds import FoldOfDataset, deal, without_fold, write_folds
 from evalkit.training.leaks import find_leaks
+from evalkit.training.lineage import inherited
 from evalkit.training.mined import remembered
 from evalkit.training.model_card import model_card
-from evalkit.training.processes import is_main, main_first
+from evalkit.training.processes import is_main, main_first, world_size
 from evalkit.training.record import RECORD, before_and_after, record
 from evalkit.training.student import Student, build_student, save_student
 from evalkit.training.teacher import taught
 from evalkit.training.trainer import Fit, fit
 
 log = logging.getLogger(__name__)
+
+
+class Leaks(NamedTuple):
+    """JSON data. found: a `LeakReport` of each evaluation. earlier: what the trainings that the
+    model comes from have seen; see `lineage.inherited`."""
+
+    found: list[dict[str, Any]]
+    earlier: list[dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -67,7 +78,7 @@ def train(plan: Plan, job: Job | None = None) -> list[Path]:
     data = prepared(plan)
     if plan.training.folds is not None:
         return train_folds(plan, data, job)
-    kept, leaks = without_leaks(data, plan, plan.evaluations.values())
+    kept, leaks = without_leaks(data, plan, list(plan.evaluations.values()))
     work = train_one(plan, kept, leaks, job)
     if job is None:
         return []
@@ -100,11 +111,13 @@ def train_folds(plan: Plan, data: TrainingData, job: Job | None) -> list[Path]:
     return [fold_folder(job.folder, fold) for fold in folds]
 
 
-def train_one(plan: Plan, data: TrainingData, leaks: list[dict[str, Any]], job: Job | None) -> Path:
+def train_one(plan: Plan, data: TrainingData, leaks: Leaks, job: Job | None) -> Path:
     """Train on this data, and save where `job` says. The folder of the checkpoints, still there."""
     settings = plan.training.fit
     student = build_student(settings, resolve_device(plan.training.device))
-    work = work_folder(plan.cache, settings.plain(), data.digest, student.checkpoint.digest)
+    work = work_folder(
+        plan.cache, settings.plain(), data.digest, student.checkpoint.digest, world_size()
+    )
     with main_first():
         if is_main() and not plan.training.resume:
             clear(work)
@@ -118,11 +131,12 @@ def train_one(plan: Plan, data: TrainingData, leaks: list[dict[str, Any]], job: 
 
 
 def without_leaks(
-    data: TrainingData, plan: Plan, evaluations: Iterable[Any]
-) -> tuple[TrainingData, list[dict[str, Any]]]:
-    """The data to train on, and what each evaluation has in common with what was prepared.
+    data: TrainingData, plan: Plan, evaluations: Sequence[Any]
+) -> tuple[TrainingData, Leaks]:
+    """The data to train on, and what each evaluation has in common with what was prepared and with
+    what the model to go on from has learned.
 
-    DataError for evaluated queries in it, unless they are dropped or allowed on purpose.
+    DataError for evaluated queries in either, unless they are allowed on purpose, or dropped.
     """
     leaks, dropped = [], set[str]()
     for evaluation in evaluations:
@@ -133,15 +147,25 @@ def without_leaks(
             dropped.update(report.training_query_ids)
         else:
             report.require(plan.training.test_queries == "allow")
-        leaks.append(report.as_dict())
-    return (data.without_queries(dropped) if dropped else data), leaks
+        leaks.append({**report.as_dict(), "test_queries": plan.training.test_queries})
+    kept = data.without_queries(dropped) if dropped else data
+    watched = kept.where(kept.split == "validation").queries
+    allowed = plan.training.test_queries == "allow"
+    earlier = inherited(plan.earlier, evaluations, watched, allowed)
+    for each in earlier:
+        if each["validation_queries"]:
+            log.warning(
+                "%d of the %d validation queries are among those that %s has learned from: their "
+                "measure flatters", each["validation_queries"], len(watched), each["model"],
+            )  # fmt: skip
+    return kept, Leaks(leaks, earlier)
 
 
 def saved(
     plan: Plan,
     job: Job,
     data: TrainingData,
-    leaks: list[dict[str, Any]],
+    leaks: Leaks,
     student: Student,
     done: Fit,
 ) -> dict[str, Any]:
@@ -159,7 +183,8 @@ def saved(
         training,
         plan.parts.dataset,
         data,
-        leaks,
+        leaks.found,
+        leaks.earlier,
         teacher,
         student.base,
         {"base": student.checkpoint.digest, "model": model_digest(folder / "model")},
@@ -193,7 +218,8 @@ def prepared(plan: Plan) -> TrainingData:
     if plan.teacher is not None:
         with main_first():
             data = taught(data, plan.teacher)
-    if training.fit.needs_teacher and not (data.teacher == data.teacher).all():
+    learned = data.split == "train"
+    if training.fit.needs_teacher and np.isnan(data.teacher[learned]).any():
         raise ConfigError(
             f"training.objective={training.fit.objective} needs another model's scores, and the "
             f"data in {training.data} has none; name a selected reranker: training.teacher=NAME"

@@ -16,7 +16,9 @@ from evalkit.rerankers.pointwise import PointwiseReranker
 from evalkit.settings import checked
 from evalkit.tasks import Job
 from evalkit.training.folds import deal
+from evalkit.training.lineage import Earlier, earlier_trainings
 from evalkit.training.negative_settings import NegativeSettings
+from evalkit.training.objectives import NEEDS_TEACHER
 from evalkit.training.settings import FitSettings, LoraSettings, TrainingSettings
 from evalkit.training.student import find_start
 from evalkit.training.teacher import find_teacher
@@ -36,6 +38,7 @@ class Plan:
     rerankers: Mapping[str, Reranker]
     teacher: PointwiseReranker | None
     evaluations: Mapping[str, Dataset]
+    earlier: list[Earlier]
     cache: Path
 
 
@@ -63,7 +66,7 @@ def planned(values: Mapping[str, Any], job: Job) -> Plan:
             f"training.device={training.device}: expected a kind of device; choose which with "
             "CUDA_VISIBLE_DEVICES, and several with `accelerate launch -m evalkit ...`"
         )
-    find_start(training.fit)
+    start = find_start(training.fit)
     parts = job.parts()
     retrievers = connected_retrievers(parts.retrievers)
     rerankers = connected_rerankers(parts.dataset, retrievers, parts.rerankers)
@@ -74,6 +77,14 @@ def planned(values: Mapping[str, Any], job: Job) -> Plan:
             f"training.objective={training.fit.objective} learns from another model's scores; name "
             "a selected reranker: training.teacher=cross_encoder"
         )
+    if teacher is not None and not training.fit.needs_teacher:
+        raise ConfigError(
+            f"training.teacher={training.teacher}: objective {training.fit.objective} learns from "
+            f"judgements, not from a teacher; set training.objective={NEEDS_TEACHER[0]} or "
+            f"{NEEDS_TEACHER[1]}, or training.teacher=null"
+        )
+    if training.data is None:
+        _check_enough(training.fit, negatives)
     used = [*([] if training.data else shown.values()), *filter(None, [teacher])]
     for check in filter(None, (getattr(component, "check", None) for component in used)):
         check(negatives.max_rank)
@@ -85,8 +96,22 @@ def planned(values: Mapping[str, Any], job: Job) -> Plan:
         rerankers,
         teacher,
         _evaluations(training, parts.dataset, job),
+        earlier_trainings(start.folder),
         resolve_cache_dir(job.cache_dir),
     )
+
+
+def _check_enough(fit: FitSettings, negatives: NegativeSettings) -> None:
+    """ConfigError where an example has room for more negatives than are mined of a query."""
+    room = fit.docs_per_query - fit.positives_per_query
+    if room > negatives.num:
+        raise ConfigError(
+            f"training.docs_per_query={fit.docs_per_query} with positives_per_query="
+            f"{fit.positives_per_query} leaves room for {room} negatives, and "
+            f"training.negatives.num={negatives.num} are mined of a query; set "
+            f"training.negatives.num={room}, or training.docs_per_query="
+            f"{fit.positives_per_query + negatives.num}"
+        )
 
 
 def _evaluations(training: TrainingSettings, dataset: Dataset, job: Job) -> dict[str, Dataset]:
@@ -117,11 +142,19 @@ def _check_folds(training: TrainingSettings, dataset: Dataset) -> None:
     deal(dataset, training.folds or 0, seed=0)
 
 
+def _trained_on(plan: Plan) -> Dataset:
+    """The split whose judgements are learned from, which need not be the evaluated one."""
+    dataset, split = plan.parts.dataset, plan.training.split
+    return dataset if dataset.split == split else dataset.with_split(split)
+
+
 def described(plan: Plan) -> list[str]:
     """What would be done, a line each; computes nothing."""
     training, settings = plan.training, plan.training.fit
-    source = training.data or f"{plan.parts.dataset.dataset_id}, split {training.split}"
-    by = "" if training.data else f", negatives by {', '.join(plan.retrievers)}"
+    source, by = training.data, ""
+    if source is None:
+        source = _trained_on(plan).dataset_id
+        by = f", negatives by {', '.join(plan.retrievers)}"
     teacher = "" if plan.teacher is None else f", taught by {training.teacher}"
     amount = f"{settings.steps} steps" if settings.steps else f"{settings.epochs:g} epoch(s)"
     kind = "whole" if settings.lora is None else f"LoRA adapter of rank {settings.lora.rank}"

@@ -17,16 +17,22 @@ from evalkit.types import fingerprint
 MARK = "complete.json"
 WEIGHTS = "trained.safetensors"
 
-# Settings that a training may go on with changed: the weights differ by rounding at most.
+# Settings that a training may go on with changed: the weights differ by rounding, and by the draws
+# of dropout, which depend on how many pairs are computed together.
 _INDIFFERENT = ("checkpoint_every", "pairs_per_forward")
 
 
-def work_folder(cache_dir: Path, settings: dict[str, Any], data: str, model: str) -> Path:
+def work_folder(
+    cache_dir: Path, settings: dict[str, Any], data: str, model: str, processes: int = 1
+) -> Path:
     """Where the training of these settings on this data and model keeps its checkpoints.
 
-    settings: those of `FitSettings`. data, model: digests.
+    settings: those of `FitSettings`. data, model: digests. processes: that train together; a step
+    of two takes twice the queries, so that one's checkpoint is no start for the other.
     """
     decisive = {key: value for key, value in settings.items() if key not in _INDIFFERENT}
+    if processes > 1:
+        decisive["processes"] = processes
     key = fingerprint("training", settings=decisive, data=data, model=model)
     return cache_dir / "training" / key
 

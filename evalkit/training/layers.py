@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from evalkit.errors import ConfigError
 
 
 def keep_layers(network: Any, count: int) -> None:
-    """Leave `count` of the encoder's layers, evenly spaced, the first and the last among them."""
+    """Leave the first `count` of the encoder's layers: the lower ones are those that another task
+    keeps most of (Sajjad et al., "On the effect of dropping layers", Computer Speech & Language
+    77, 2023)."""
     import torch
 
     total = int(network.config.num_hidden_layers)
@@ -19,8 +19,7 @@ def keep_layers(network: Any, count: int) -> None:
     for module in network.modules():
         for name, child in module.named_children():
             if isinstance(child, torch.nn.ModuleList) and len(child) == total:
-                kept = [child[i] for i in evenly_spaced(total, count)]
-                setattr(module, name, torch.nn.ModuleList(kept))
+                setattr(module, name, torch.nn.ModuleList(child[:count]))
                 network.config.num_hidden_layers = count
                 return
     raise ConfigError(
@@ -40,8 +39,3 @@ def set_dropout(network: Any, share: float) -> None:
         for name in ("dropout_prob", "attention_dropout"):
             if isinstance(getattr(module, name, None), float):
                 setattr(module, name, share)
-
-
-def evenly_spaced(total: int, count: int) -> list[int]:
-    """Indices of `count` of `total` layers; one alone is the first."""
-    return np.linspace(0, total - 1, count).round().astype(int).tolist()

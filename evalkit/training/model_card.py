@@ -35,6 +35,11 @@ def model_card(record: Mapping[str, Any], command: str) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def _docs_a_query(record: Mapping[str, Any]) -> float:
+    """The mean: fewer than `docs_per_query` where fewer were mined."""
+    return float(round(record["fit"]["pairs"] / max(record["fit"]["examples"], 1), 1))
+
+
 def _from(record: Mapping[str, Any]) -> str:
     start = record["base"]["started_from"]
     return "" if start == record["base"]["name"] else f", going on from {start}"
@@ -58,12 +63,12 @@ def _how(record: Mapping[str, Any]) -> str:
     fit = record["settings"]
     teacher = f" Teacher: {record['teacher']['name']}." if record["teacher"] else ""
     weights = f"{record['fit']['trained_weights']:,} weights were trained"
-    layers = f", {fit['num_layers']} of the base's layers are left" if fit["num_layers"] else ""
+    layers = f", the base's first {fit['num_layers']} layers are left" if fit["num_layers"] else ""
     lora = fit["lora"]
     adapter = f" (LoRA, rank {lora['rank']}, alpha {lora['alpha']})" if lora else ""
     return (
-        f"Objective: {fit['objective']}, {fit['docs_per_query']} docs a query, "
-        f"{record['fit']['steps']:,} steps of {fit['queries_per_batch']} queries, at most "
+        f"Objective: {fit['objective']}, {_docs_a_query(record):g} docs a query, "
+        f"{record['fit']['steps']:,} steps of {record['fit']['queries_per_step']} queries, at most "
         f"{fit['max_length']} tokens a pair ({fit['truncation']}), learning rate "
         f"{fit['learning_rate']:g}, {fit['dtype']}, seed {fit['seed']}. {weights}{adapter}{layers}."
         f"{teacher}"
@@ -82,13 +87,28 @@ def _data(record: Mapping[str, Any]) -> str:
     ]
     for leak in record["leaks"]:
         found.append(
-            f"* Checked against {leak['evaluation']}: {leak['exact_queries']} of its "
-            f"{leak['evaluation_queries']:,} queries are in the training data exactly, "
-            f"{leak['near_queries']} nearly."
+            f"* Checked against {leak['evaluation']}: {leak['exact_queries']:,} of its "
+            f"{leak['evaluation_queries']:,} queries {_fate(leak)}; {leak['near_queries']:,} more "
+            "are nearly in it."
         )
     if not record["leaks"]:
         found.append("* Checked against no evaluation data.")
+    for earlier in record["earlier_trainings"]:
+        seen = [f"{earlier['validation_queries']:,} of the validation queries"]
+        known = earlier["evaluated_queries"].items()
+        seen += [f"{count:,} of the queries of {name}" for name, count in known]
+        found.append(
+            f"* It goes on from a model that learned from data of digest {earlier['data_digest']}, "
+            f"which holds, word for word, {' and '.join(seen)}."
+        )
     return "\n".join(found)
+
+
+def _fate(leak: Mapping[str, Any]) -> str:
+    """What became of the evaluated queries that were found word for word."""
+    if leak["exact_queries"] and leak["test_queries"] == "drop":
+        return "were among those prepared and are left out of the training data"
+    return "are in the training data word for word"
 
 
 def _figures(record: Mapping[str, Any]) -> str:

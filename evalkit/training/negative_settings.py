@@ -20,9 +20,10 @@ class NegativeSettings:
     leaves none out. guard: name of a selected reranker whose scores decide that; null for the
     retriever's own. max_positives: relevant docs of a query, the highest grades first.
     max_queries: a sample of the queries; null for all. validation_share: of the queries, in a part
-    that shares no relevant doc and no text with the rest. passages: "windows" cuts a doc of more
-    than `passage_words` words and takes the window that fits the query best, "whole" leaves docs
-    as they are.
+    that shares no relevant doc and no text with the rest. validation_num: negatives of a query
+    there; null for `num`, which makes lists so short that most steps look equally good. passages:
+    "windows" cuts a doc of more than `passage_words` words and takes the window that fits the query
+    best, "whole" leaves docs as they are.
     """
 
     num: int = 4
@@ -35,6 +36,7 @@ class NegativeSettings:
     max_positives: int = 4
     max_queries: int | None = None
     validation_share: float = 0.05
+    validation_num: int | None = 20
     passages: Literal["windows", "whole"] = "windows"
     passage_words: int = 128
     doc_template: str = DOC_TEMPLATE
@@ -43,6 +45,11 @@ class NegativeSettings:
     def __post_init__(self) -> None:
         checked_template(self.doc_template)
         _check(self.num >= 1, f"num={self.num}", "at least 1")
+        _check(
+            self.validation_num is None or self.validation_num >= 1,
+            f"validation_num={self.validation_num}",
+            "at least 1, or null for num",
+        )
         ranks = f"min_rank={self.min_rank}, max_rank={self.max_rank}"
         _check(1 <= self.min_rank <= self.max_rank, ranks, "1 ≤ min_rank ≤ max_rank")
         _check(self.sampling in ("random", "top"), f"sampling={self.sampling}", "random or top")

@@ -185,11 +185,16 @@ class _Mining:
             for row, wordings in enumerate(wordings_of_queries(kept.suspects, self.corpus)):
                 suspects[row] |= wordings
         blocked = wordings_of_queries(judged.blocked, self.corpus)
+        longer = replace(settings, num=settings.validation_num or settings.num)
+        held = [query.query_id in self.validation for query in queries]
         each = [
-            drawn(query.query_id, pools[row], blocked[row], suspects[row], self.corpus, settings)
+            drawn(
+                query.query_id, pools[row], blocked[row], suspects[row], self.corpus,
+                longer if held[row] else settings,
+            )
             for row, query in enumerate(queries)
-        ]
-        self.filled += sum(one.filled for one in each)
+        ]  # fmt: skip
+        self.filled += sum(one.filled for one, out in zip(each, held, strict=True) if not out)
         self.short += sum(len(one.negatives) < settings.num for one in each)
         return each
 

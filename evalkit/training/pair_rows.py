@@ -10,6 +10,10 @@ import numpy as np
 from evalkit.errors import ConfigError
 
 _PAIRS = 4096  # tokenised at a time
+# Batches are padded to a multiple of it. For each shape of a bfloat16 product on a CPU oneDNN makes
+# and keeps a kernel: those of three layers hold .6 GB for all widths from 20 to 190 tokens, and
+# .2 GB for multiples of 8 (torch 2.13); a step is no slower.
+_MULTIPLE = 8
 # Of max_length; where only the doc is cut, a query must leave room for it. FlagEmbedding's share.
 _QUERY_SHARE = 0.75
 
@@ -31,7 +35,7 @@ class PairRows:
         max_length: int,
         truncation: str = "only_second",
     ) -> None:
-        self._tokenizer = tokenizer
+        self._tokenizer, self._max_length = tokenizer, max_length
         ids: list[np.ndarray] = []
         types: list[np.ndarray] = []
         lengths: list[int] = []
@@ -73,11 +77,13 @@ class PairRows:
         return np.diff(self.offsets)
 
     def batch(self, rows: np.ndarray) -> dict[str, Any]:
-        """What the model reads: tensors of shape (len(rows), longest), padded on the right."""
+        """What the model reads: tensors padded on the right, of shape (len(rows), width), which is
+        that of the longest rounded up to a multiple of 8, `max_length` at most."""
         import torch
 
         lengths = self.lengths[rows]
-        mask = np.arange(int(lengths.max()))[None, :] < lengths[:, None]
+        width = min(-(-int(lengths.max()) // _MULTIPLE) * _MULTIPLE, self._max_length)
+        mask = np.arange(width)[None, :] < lengths[:, None]
         places = np.concatenate([np.arange(self.offsets[r], self.offsets[r + 1]) for r in rows])
         ids = np.full(mask.shape, self._tokenizer.pad_token_id or 0, dtype=np.int64)
         ids[mask] = self.ids[places]

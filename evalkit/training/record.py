@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from evalkit.training.data import TrainingData
+from evalkit.training.examples import usable_groups
 from evalkit.training.settings import TrainingSettings
 from evalkit.training.trainer import Fit
 from evalkit.types import Dataset
@@ -21,6 +22,7 @@ def record(
     dataset: Dataset,
     data: TrainingData,
     leaks: Sequence[Mapping[str, Any]],
+    earlier: Sequence[Mapping[str, Any]],
     teacher: str | None,
     base: str,
     digests: Mapping[str, str],
@@ -30,8 +32,9 @@ def record(
     """Plain JSON data.
 
     dataset: what was chosen; the one that the data says it was mined from counts. leaks: a
-    `LeakReport` each. teacher: its fingerprint. base: name of the model below an adapter, or
-    of the one that was trained. digests: "base", of what training started from, and "model".
+    `LeakReport` each. earlier: as `lineage.inherited` tells. teacher: its fingerprint. base: name
+    of the model below an adapter, or of the one that was trained. digests: "base", of what training
+    started from, and "model".
     """
     mined = data.origin.get("dataset") or {}
     return {
@@ -46,13 +49,14 @@ def record(
             "digest": data.digest,
             "rows": len(data),
             "queries": {
-                "train": len(data.groups("train")),
-                "validation": len(data.groups("validation")),
+                "train": len(usable_groups(data, "train")),
+                "validation": len(usable_groups(data, "validation")),
             },
             "sources": dict(Counter(data.source[data.label <= 0].tolist())),
             "origin": dict(data.origin),
         },
         "leaks": list(leaks),
+        "earlier_trainings": list(earlier),
         "teacher": None if teacher is None else {"name": training.teacher, "fingerprint": teacher},
         "base": {"name": base, "started_from": training.fit.model, "digest": digests["base"]},
         "model": {

@@ -40,10 +40,11 @@ class FitSettings:
 
     model: path or hub name of the model to start from: an encoder, a cross-encoder, or an adapter
     over either (`base_model` as in `evalkit.adapters.find_checkpoint`). num_layers: keep so many of
-    its layers, evenly spaced. dropout: of hidden states and attention; None for the model's own.
+    its first layers. dropout: of hidden states and attention; None for the model's own.
     docs_per_query, positives_per_query: docs of one query in an example,
     drawn anew in each epoch. steps: optimiser steps, in place of `epochs`. warmup: share of the
-    steps over which the learning rate rises, after which it falls to 0 in a line.
+    steps over which the learning rate rises from 0, at which the first step learns nothing, after
+    which it falls to 0 in a line.
     queries_per_batch: a device, before accumulation. evaluate_every, checkpoint_every: steps.
     patience: evaluations without a better `measure` after which training stops; None for never.
     """

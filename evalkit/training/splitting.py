@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping, Sequence
 import numpy as np
 
 from evalkit.errors import DataError
-from evalkit.rerankers.lessons import normal_text
+from evalkit.similarities import wording
 from evalkit.types import Query
 
 
@@ -32,9 +32,9 @@ def validation_queries(
 ) -> set[str]:
     """The ids of about `share` of the queries; DataError where no such part can be split off.
 
-    docs: query_id → numbers of its relevant docs. Queries that share a doc, or a text but for case
-    and white space, are on one side, and so are those connected over others. A group larger than
-    what is still wanted stays in training.
+    docs: query_id → numbers of its relevant docs. Queries that share a doc, or a text but for case,
+    signs and white space, are on one side, and so are those connected over others. A group larger
+    than what is still wanted stays in training.
     """
     if share == 0:
         return set()
@@ -64,11 +64,11 @@ def _connected(queries: Sequence[Query], docs: Mapping[str, Collection[int]]) ->
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
-    nodes: dict[str | int, int] = {}
+    nodes: dict[bytes | int, int] = {}
     rows: list[int] = []
     columns: list[int] = []
     for row, query in enumerate(queries):
-        touched: list[str | int] = [normal_text(query.text), *docs.get(query.query_id, ())]
+        touched: list[bytes | int] = [wording(query.text), *docs.get(query.query_id, ())]
         for node in touched:
             rows.append(row)
             columns.append(len(queries) + nodes.setdefault(node, len(nodes)))

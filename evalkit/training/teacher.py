@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from evalkit.errors import ConfigError, nearest
 from evalkit.rerankers.pointwise import PointwiseReranker
 from evalkit.types import Reranker
@@ -35,6 +37,10 @@ def find_teacher(name: str, rerankers: Mapping[str, Reranker]) -> PointwiseReran
 
 
 def taught(data: TrainingData, teacher: PointwiseReranker) -> TrainingData:
-    """The data with the teacher's score for every row."""
-    pairs = list(zip(data.query.tolist(), data.doc.tolist(), strict=True))
-    return data.with_teacher(teacher.score_texts(pairs).scores)
+    """The data with the teacher's score for every row that is learned from; the validation queries'
+    lists are longer, are measured by judgements, and would cost a paid teacher for nothing."""
+    rows = np.flatnonzero(data.split == "train")
+    pairs = list(zip(data.query[rows].tolist(), data.doc[rows].tolist(), strict=True))
+    scores = np.full(len(data), np.nan, dtype=np.float32)
+    scores[rows] = teacher.score_texts(pairs).scores
+    return data.with_teacher(scores)

@@ -34,7 +34,7 @@ from evalkit.training.processes import is_main, world_size
 from evalkit.training.settings import FitSettings
 from evalkit.training.student import Student, restore, trained_state
 from evalkit.training.validation import Validation
-from evalkit.training.watch import best_of, curve_of, watch
+from evalkit.training.watch import best_of, curve_of, ended, watch
 
 if TYPE_CHECKING:
     from evalkit.training.data import TrainingData
@@ -46,12 +46,15 @@ _LOGGED = 200  # points of the loss curve, at most, however long the training
 
 @dataclass(frozen=True)
 class Fit:
-    """What a training did. curve: a point per logged step, {"step", "loss", "learning_rate"} or
-    {"step", measures by name}. best: the step whose weights the student has now, with its
+    """What a training did. steps, examples, pairs: those that were learned from, fewer than asked
+    for where `patience` ended it. curve: a point per logged step, {"step", "loss", "learning_rate"}
+    or {"step", measures by name}. best: the step whose weights the student has now, with its
     measures; None without validation. resumed: the step it went on from, 0 for a fresh one.
-    padding: share of the training tokens that were padding."""
+    seconds, padding (share of the training tokens): since then. truncated: share of the pairs that
+    fill `max_length`. queries_per_step: of all processes and accumulated batches."""
 
     steps: int
+    queries_per_step: int
     examples: int
     curve: list[Mapping[str, float]]
     best: Mapping[str, float] | None
@@ -82,14 +85,19 @@ def fit(student: Student, data: TrainingData, settings: FitSettings, folder: Pat
     start = last_complete(folder)
     began = time.perf_counter()
     trainer = _trainer(student, data, settings, examples, validation, folder, start, batch)
-    trainer.train(resume_from_checkpoint=None if start is None else str(start))
+    state = None if start is None else ended(start, validation.measure, settings.patience)
+    if state is None:
+        trainer.train(resume_from_checkpoint=None if start is None else str(start))
+        state = trainer.state
     student.encoder.eval()
-    curve = curve_of(trainer.state.log_history)
+    curve = curve_of(state.log_history)
     best = _take_best(student, folder, curve, validation.measure)
-    seen = [row for group in examples for row in group.rows.tolist()]
+    learned = examples[: state.global_step * batch]
+    seen = [row for group in learned for row in group.rows.tolist()]
     return Fit(
-        steps=trainer.state.global_step,
-        examples=len(examples),
+        steps=state.global_step,
+        queries_per_step=batch,
+        examples=len(learned),
         curve=curve,
         best=best,
         resumed=0 if start is None else int(start.name.split("-")[1]),
@@ -153,6 +161,7 @@ def _trainer(
 
         def _save_checkpoint(self, model: Any, trial: Any) -> None:
             super()._save_checkpoint(model, trial)
+            self.accelerator.wait_for_everyone()  # each process writes its own random state
             if is_main():
                 mark_complete(folder / f"checkpoint-{self.state.global_step}")
                 best = best_of(curve_of(self.state.log_history), validation.measure)

@@ -65,9 +65,9 @@ def watch(
                     kept = best_weights(folder, state.global_step)
                     write_weights(kept, trained_state(student.network))
                 _say(curve[-1], state, steps)
-            after = [p for p in curve if validation.measure in p and p["step"] > best["step"]]
-            if settings.patience is not None and len(after) >= settings.patience:
-                control.should_training_stop = True
+            if out_of_patience(curve, validation.measure, settings.patience):
+                # Saved, too: what goes on from here must know that it is over.
+                control.should_training_stop = control.should_save = True
 
     return Watch()
 
@@ -100,3 +100,24 @@ def best_of(curve: Sequence[Mapping[str, float]], measure: str) -> Mapping[str, 
     """The first point with the highest value of the measure; None where it was never taken."""
     points = [point for point in curve if measure in point]
     return max(points, key=lambda point: (point[measure], -point["step"]), default=None)
+
+
+def ended(start: Path, measure: str, patience: int | None) -> Any:
+    """The state in a checkpoint whose training was out of patience; None where it is to go on.
+
+    transformers stops a training at the end of a step: one that had ended would learn on.
+    """
+    from transformers import TrainerState
+
+    state = TrainerState.load_from_json(str(start / "trainer_state.json"))
+    return state if out_of_patience(curve_of(state.log_history), measure, patience) else None
+
+
+def out_of_patience(
+    curve: Sequence[Mapping[str, float]], measure: str, patience: int | None
+) -> bool:
+    """Whether the measure has not risen for `patience` evaluations; never for None."""
+    best = best_of(curve, measure)
+    if best is None or patience is None:
+        return False
+    return sum(measure in point and point["step"] > best["step"] for point in curve) >= patience

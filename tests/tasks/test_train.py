@@ -140,7 +140,36 @@ def test_a_query_of_the_test_split_in_training_is_refused(
     assert dropped.code == 0, dropped.err
     found = record_of(tmp_path / "dropped")
     assert found["leaks"][0]["exact_queries"] == 1
+    for folder, fate in (
+        (
+            "out",
+            "1 of its 4 queries are in the training data word for word; 0 more are",
+        ),
+        ("dropped", "1 of its 4 queries were among those prepared and are left out of the"),
+    ):
+        assert fate in (tmp_path / folder / "model" / "README.md").read_text(encoding="utf-8")
     assert found["data"]["origin"]["left_out_queries"] == [leaked.split("\t")[0]]
+
+
+def test_what_the_model_to_go_on_from_has_seen_is_a_leak_too(evalkit_cli, command, model, tmp_path):
+    first = (*command, "dataset.split=test", "training.split=test", "training.steps=3")
+    begun = evalkit_cli(*first, f"hydra.run.dir={tmp_path}/first")
+    assert begun.code == 0, begun.err
+    further = (
+        *command, "training.steps=3", f"training.model={tmp_path}/first/model",
+        f"hydra.run.dir={tmp_path}/out",
+    )  # fmt: skip
+    refused = evalkit_cli(*further, "training.test_queries=drop")
+    assert refused.code == 2
+    assert "4 of the queries of collection/test are in the data that the model" in refused.err
+    assert not (tmp_path / "out").exists()
+    allowed = evalkit_cli(*further, "training.test_queries=allow")
+    assert allowed.code == 0, allowed.err
+    (earlier,) = record_of(tmp_path / "out")["earlier_trainings"]
+    assert earlier["data_digest"] == record_of(tmp_path / "first")["data"]["digest"]
+    assert earlier["evaluated_queries"] == {"collection/test": 4}
+    card = (tmp_path / "out" / "model" / "README.md").read_text(encoding="utf-8")
+    assert "0 of the validation queries and 4 of the queries of collection/test." in card
 
 
 def test_another_collection_is_kept_clean_of_too(evalkit_cli, command, collection, tmp_path):
@@ -183,6 +212,33 @@ def test_killed_in_the_middle_it_goes_on(evalkit_cli, command, tmp_path):
     assert not list(tmp_path.glob("cache/training/*/checkpoint-*"))
 
 
+@pytest.mark.slow
+def test_two_processes_learn_what_one_does(evalkit_cli, command, tmp_path):
+    steps = ("training.dropout=0", "training.queries_per_batch=2")
+    one = evalkit_cli(
+        *command, *steps, "training.gradient_accumulation=2", f"hydra.run.dir={tmp_path}/one"
+    )
+    assert one.code == 0, one.err
+    launcher = ("torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "evalkit")
+    two = subprocess.run(
+        [sys.executable, "-m", *launcher, *command, *steps, f"hydra.run.dir={tmp_path}/two"],
+        cwd=tmp_path,
+        env={
+            **os.environ, "PYTHONPATH": str(SOURCE), "OMP_NUM_THREADS": "1",
+            "ACCELERATE_USE_CPU": "true",
+        },
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+    )  # fmt: skip
+    assert two.returncode == 0, two.stderr
+    assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), rel=1e-3)
+    done = [record_of(tmp_path / name)["fit"] for name in ("one", "two")]
+    for key in ("steps", "queries_per_step", "examples", "pairs"):
+        assert done[0][key] == done[1][key]
+    assert done[1]["queries_per_step"] == 4
+
+
 def test_a_student_learns_from_stored_scores(evalkit_cli, command, model, tmp_path):
     teach = (
         "training=distil", "reranker=[cross_encoder]", "training.num_layers=1",
@@ -192,7 +248,9 @@ def test_a_student_learns_from_stored_scores(evalkit_cli, command, model, tmp_pa
     assert done.code == 0, done.err
     found, data = record_of(tmp_path / "out"), TrainingData.load(tmp_path / "out" / "data")
     assert found["teacher"]["name"] == "cross_encoder"
-    assert np.isfinite(data.teacher).all()
+    # The validation queries are measured by judgements: their pairs are not asked for.
+    assert np.array_equal(np.isfinite(data.teacher), data.split == "train")
+    assert 0 < np.isfinite(data.teacher).sum() < len(data)
     stored = set(tmp_path.glob("cache/scores/*/*"))
     assert stored
     config = json.loads((tmp_path / "out" / "model" / "config.json").read_text())
@@ -229,8 +287,9 @@ def test_a_dry_run_says_what_would_be_done_and_does_nothing(evalkit_cli, command
     before = set(tmp_path.rglob("*"))
     shown = evalkit_cli(*command, "dry_run=true")
     assert shown.code == 0, shown.err
-    assert "split train, negatives by bm25" in shown.out
-    assert "collection/test" in shown.out
+    # The dataset is evaluated on its test split and trained on its train split.
+    assert "Training data: collection/train, negatives by bm25\n" in shown.out
+    assert "Checked against: collection/test\n" in shown.out
     assert set(tmp_path.rglob("*")) == before
 
 
@@ -242,6 +301,7 @@ def test_a_dry_run_says_what_would_be_done_and_does_nothing(evalkit_cli, command
         ("training.objective=listwize", "training.objective=listwize"),
         ("training.negatives.num=0", "training.negatives: num=0"),
         ("training.lora={rank: 0}", "training.lora: rank=0"),
+        ("training.docs_per_query=9", "set training.negatives.num=8, or training.docs_per_query=5"),
         ("training.objective=kl", "learns from another model's scores"),
         ("training.teacher=cross_encoder", "not among the selected rerankers"),
         ("training.teacher=none", "does not score pairs of texts"),
@@ -262,6 +322,13 @@ def test_a_mistake_is_one_line_and_leaves_nothing(
     assert message in lines[0]
     assert "Traceback" not in found.err
     assert not (tmp_path / "out").exists()
+
+
+def test_a_teacher_that_would_not_be_learned_from_is_refused(evalkit_cli, command, model, tmp_path):
+    teacher = ("reranker=[cross_encoder]", f"reranker.cross_encoder.model={model}")
+    found = evalkit_cli(*command, *teacher, "training.teacher=cross_encoder")
+    assert found.code == 2
+    assert "objective listwise learns from judgements, not from a teacher; set" in found.err
 
 
 FOLDED = ("training.folds=3", "training.split=test", "training.negatives.validation_share=0")

@@ -152,8 +152,10 @@ def test_rows_that_cannot_be_used_are_refused(changed, message):
 def test_teacher_scores_must_be_one_finite_number_a_row():
     with pytest.raises(ScoreError, match=r"shape \(2,\) for 5 rows"):
         made().with_teacher(np.zeros(2))
-    with pytest.raises(ScoreError, match="teacher score nan for query 'q2', doc 'c'"):
-        made().with_teacher(np.array([0, 0, 0, np.nan, 0]))
+    with pytest.raises(ScoreError, match="teacher score nan for query 'q1', doc 'b'"):
+        made().with_teacher(np.array([0, np.nan, 0, 0, 0]))
+    # Rows for validation are measured by their labels.
+    assert np.isnan(made().with_teacher(np.array([0, 0, 0, np.nan, 0])).teacher).sum() == 1
     assert np.isnan(made().teacher).all()
 
 

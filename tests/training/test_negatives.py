@@ -345,12 +345,42 @@ def test_no_doc_nor_text_is_on_both_sides(made, seed):
         assert not sides[0] & sides[1]
 
 
+def test_queries_that_differ_in_signs_only_are_on_one_side():
+    # Twins, each with a doc of its own: "Question 3?" and "question 3".
+    queries = [Query(f"{n}{i}", text) for i in range(20) for n, text in pairs_of(i)]
+    docs = {query.query_id: [place] for place, query in enumerate(queries)}
+    chosen = validation_queries(queries, docs, 0.3, seed=0)
+    assert len(chosen) == 12
+    assert {each[1:] for each in chosen if each[0] == "a"} == {
+        each[1:] for each in chosen if each[0] == "b"
+    }
+
+
+def pairs_of(i):
+    return [("a", f"Question {i}?"), ("b", f"question {i}")]
+
+
 def test_validation_is_split_by_query_and_its_share_holds(toy, tmp_path):
     data = mine(toy, both(tmp_path), replace(PLAIN, validation_share=0.2), cache_dir=tmp_path)
     # Queries i and i + 30 share no doc here: every query is a group of its own.
     assert len(data.groups("validation")) == 6
     assert len(data.groups("train")) == 24
     assert data.origin["counts"]["validation_queries"] == 6
+
+
+def test_validation_lists_are_longer_and_training_is_as_without_them(toy, tmp_path):
+    split = replace(PLAIN, validation_share=0.2)
+    short, long = (
+        mine(toy, both(tmp_path), replace(split, validation_num=num), cache_dir=tmp_path)
+        for num in (None, 12)
+    )
+    for data, count in ((short, 3), (long, 12)):
+        labels = [data.label[rows] for rows in data.groups("validation")]
+        assert [int((grades <= 0).sum()) for grades in labels] == [count] * 6
+    (before, after) = (data.where(data.split == "train") for data in (short, long))
+    assert len(before)
+    assert before.digest == after.digest
+    assert short.origin["counts"]["filled_at_random"] == long.origin["counts"]["filled_at_random"]
 
 
 def test_queries_that_all_share_a_doc_cannot_be_split(tmp_path):
@@ -438,6 +468,7 @@ def test_positives_and_negatives_are_read_in_windows(tmp_path):
         {"num": 0}, {"min_rank": 0}, {"min_rank": 9, "max_rank": 8}, {"sampling": "best"},
         {"random_share": 1.5}, {"max_score_ratio": 0.0}, {"max_score_ratio": 1.1},
         {"guard": "x", "max_score_ratio": None}, {"max_positives": 0}, {"max_queries": 1},
+        {"validation_num": 0},
         {"validation_share": 1.0}, {"passages": "first"}, {"passage_words": 1},
     ],
 )  # fmt: skip

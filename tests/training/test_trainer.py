@@ -13,9 +13,9 @@ from tiny import save_adapter, save_bi_encoder, save_cross_encoder
 
 from evalkit.errors import ConfigError, ScoreError
 from evalkit.training.attention import use_float32_attention
-from evalkit.training.checkpoints import WEIGHTS, last_complete, read_weights
+from evalkit.training.checkpoints import WEIGHTS, last_complete, read_weights, work_folder
 from evalkit.training.examples import ordered_examples
-from evalkit.training.layers import evenly_spaced, keep_layers
+from evalkit.training.layers import keep_layers
 from evalkit.training.pair_rows import PairRows
 from evalkit.training.settings import FitSettings, LoraSettings
 from evalkit.training.student import (
@@ -134,20 +134,30 @@ def test_a_checkpoint_that_was_cut_short_is_passed_over(settings, data, tmp_path
     assert (done.resumed, done.curve) == (5, expected.curve)
 
 
+def test_a_checkpoint_is_found_by_what_decides_its_steps_only(tmp_path):
+    def folder(settings=None, processes=1):
+        return work_folder(tmp_path, (settings or FitSettings()).plain(), "data", "m", processes)
+
+    assert folder() == folder(FitSettings(checkpoint_every=7))
+    others = [folder(FitSettings(seed=1)), folder(processes=2), folder(processes=4)]
+    assert len({folder(), *others}) == 4
+
+
 def test_accumulated_batches_are_one_large_batch(settings, data, tmp_path):
     settings = replace(settings, dropout=0.0, queries_per_batch=8)
     halves = replace(settings, queries_per_batch=4, gradient_accumulation=2, pairs_per_forward=3)
-    curves = [
-        [
-            point["loss"]
-            for point in trained(each, data, tmp_path / name)[1].curve
-            if "loss" in point
-        ]
+    done = [
+        trained(each, data, tmp_path / name)[1]
         for name, each in (("one", settings), ("two", halves))
+    ]
+    assert [each.queries_per_step for each in done] == [8, 8]
+    curves = [
+        [point[name] for point in each.curve if "loss" in point for name in ("loss", "grad_norm")]
+        for each in done
     ]
     # The losses, not the weights: Adam turns the rounding of a gradient that is 0, such as that of
     # the head's bias, into whole steps.
-    assert len(curves[0]) == 10
+    assert len(curves[0]) == 20  # losses and the gradients' norms: Adam would hide a factor
     assert curves[0] == pytest.approx(curves[1], rel=1e-3)
     assert np.ptp(curves[0]) > 0.1
 
@@ -159,6 +169,22 @@ def test_it_stops_when_the_measure_no_longer_rises(settings, data, tmp_path, mon
     _, done = trained(patient, data, tmp_path)
     assert done.steps == 15
     assert done.best == {"step": 5, "RR@10": 0.5}
+    # 15 steps of 8 queries with 4 docs were learned from, not the 50 that were asked for.
+    assert (done.examples, done.pairs) == (120, 480)
+
+
+@pytest.mark.parametrize("every", [5, 4])
+def test_a_training_out_of_patience_is_over_when_it_is_started_again(
+    settings, data, tmp_path, monkeypatch, every
+):
+    values = iter([0.2, 0.5, 0.4, 0.3, 0.9])
+    monkeypatch.setattr(Validation, "measures", lambda *_: {"RR@10": next(values)})
+    patient = replace(settings, steps=50, patience=2, checkpoint_every=every)
+    student, done = trained(patient, data, tmp_path)
+    again, same = trained(patient, data, tmp_path)
+    assert (same.steps, same.best, same.curve) == (done.steps, done.best, done.curve)
+    assert same.resumed == 15
+    assert np.array_equal(weights(again), weights(student))
 
 
 def test_patience_without_validation_queries_is_refused(settings, tmp_path):
@@ -206,6 +232,17 @@ def test_rows_are_what_the_tokenizer_makes(settings, data):
     for name, tensor in found.items():
         assert torch.equal(tensor, expected[name]), name
     assert rows.lengths.max() == 12
+
+
+def test_batches_have_few_widths_and_padding_changes_no_score(settings, data):
+    encoder = build_student(settings, "cpu").encoder
+    encoder.rows = PairRows(encoder.tokenizer, list(data.query), list(data.doc), 13)
+    lengths = encoder.rows.lengths
+    widths = [encoder.rows.batch(np.array([i]))["input_ids"].shape[1] for i in range(len(lengths))]
+    assert widths == [min(-(-n // 8) * 8, 13) for n in lengths]
+    assert set(widths) == {8, 13}
+    alone = np.concatenate([row_scores(encoder, np.array([i])) for i in range(16)])
+    assert np.abs(alone - row_scores(encoder, np.arange(16))).max() < 1e-5
 
 
 def test_a_query_that_is_too_long_leaves_room_for_the_doc(settings):
@@ -285,10 +322,7 @@ def test_an_adapter_names_the_layers_that_it_cannot_find(settings):
         build_student(replace(settings, lora=LoraSettings(modules=["q_proj"])), "cpu")
 
 
-def test_a_smaller_student_has_evenly_spaced_layers(settings):
-    assert evenly_spaced(6, 2) == [0, 5]
-    assert evenly_spaced(12, 6) == [0, 2, 4, 7, 9, 11]
-    assert evenly_spaced(6, 1) == [0]
+def test_a_smaller_student_has_the_first_layers(settings):
     whole = build_student(settings, "cpu")
     small = build_student(replace(settings, num_layers=1), "cpu")
     assert small.network.config.num_hidden_layers == 1
