@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from evalkit.efficiency.fronts import joules, usd_per_1k
+from evalkit.efficiency.fronts import joules, usd_intervals, usd_per_1k
 from evalkit.efficiency.latencies import interval_of, measured, statistic
 from evalkit.errors import ConfigError
 from evalkit.results import Results, SystemResult
@@ -87,6 +87,7 @@ def candidate_of(results: Results, system: SystemResult, budget: Budget) -> Cand
     spent["max_k"] = float(system.k or 0)
     known = {key: amount for key, amount in spent.items() if amount is not None}
     found = {key: interval_of(efficiency, name, key) for key in LATENCIES}
+    found["usd_per_1k"] = usd_intervals(efficiency).get(name)
     intervals = {key: interval for key, interval in found.items() if interval is not None}
     reasons = []
     for limit, most in budget.limits.items():

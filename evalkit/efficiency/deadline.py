@@ -89,12 +89,13 @@ def under_deadline(
             "no latency of the system and its fallback was measured on the same queries; run again "
             "with latency=on"
         )
-    unanswered = np.minimum(late, also_late) * (1.0 - cached_share)
-    late = late * (1.0 - cached_share)
+    uncached, alike = 1.0 - cached_share, _of_all_alike(late, level)
+    unanswered, late = np.minimum(late, also_late) * uncached, late * uncached
     expected = (1.0 - late) * values[rows] + (late - unanswered) * fallback[rows]
     columns = np.stack([expected, late], axis=1)
     bounds = bootstrap_intervals(columns, resamples, level, seed, method)
-    (low, high), (least, most) = bounds.tolist()
+    low, high = bounds[0].tolist()
+    least, most = bounds[1].tolist() if alike is None else (uncached * end for end in alike)
     return UnderDeadline(
         deadline_ms=deadline_ms,
         quality=float(expected.mean()),
@@ -107,6 +108,18 @@ def under_deadline(
         num_queries=len(rows),
         num_samples=len(samples.rows),
     )
+
+
+def _of_all_alike(late: np.ndarray, level: float) -> Interval | None:
+    """The interval of the share of late queries where none was late, or all; None elsewhere.
+
+    A bootstrap of equal values has no width, however few they are. This is Clopper and Pearson's
+    (1934): with the share 1 − tail ** (1 / n) none of n queries is late in `tail` of all samples.
+    """
+    if len(late) < 2 or late.min() != late.max() or late[0] not in (0.0, 1.0):
+        return None
+    width = float(1.0 - ((1.0 - level) / 2.0) ** (1.0 / len(late)))
+    return (0.0, width) if late[0] == 0.0 else (1.0 - width, 1.0)
 
 
 @dataclass(frozen=True)

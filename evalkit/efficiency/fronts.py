@@ -35,7 +35,7 @@ def axes_of(efficiency: Mapping[str, Any]) -> list[Axis]:
 
     axes = [Axis("latency", "ms a query, the mean", latency)] if "latency" in efficiency else []
     for name, unit, amounts, bounds in (
-        ("cost", "USD a 1,000 queries", usd_per_1k(efficiency), _usd_intervals(efficiency)),
+        ("cost", "USD a 1,000 queries", usd_per_1k(efficiency), usd_intervals(efficiency)),
         ("energy", "joules a query", joules(efficiency), {}),
     ):
         if amounts:
@@ -49,7 +49,7 @@ def _spent(
     return (amounts[system], bounds.get(system)) if system in amounts else None
 
 
-def _usd_intervals(efficiency: Mapping[str, Any]) -> dict[str, tuple[float, float]]:
+def usd_intervals(efficiency: Mapping[str, Any]) -> dict[str, tuple[float, float]]:
     """Run name → the interval of its cost, of those that depend on a measured time."""
     systems = (efficiency.get("cost") or {}).get("systems", [])
     found = {s["system"]: s.get("usd_per_1k_ci") for s in systems}

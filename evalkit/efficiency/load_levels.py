@@ -5,7 +5,7 @@ The closed loop tells what the system can do at most; rates are shares of that, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +16,9 @@ from evalkit.efficiency.load import Served, WallClock, Worker, serve_load
 from evalkit.efficiency.load_summary import against_theory, summary
 from evalkit.errors import ConfigError
 from evalkit.types import Query
+
+# A worker that was idle is slower at first: half as slow again was seen at a third of the load.
+SLOWED = 2.0
 
 # Answers all of these in one call.
 ServeQueries = Callable[[Sequence[Query]], object]
@@ -106,7 +109,27 @@ def measure_load(
         found = summary(served, rate, *intervals)
         theory = against_theory(served, found, settings.batch)
         opened.append({"share_of_capacity": utilisation, **found, "theory": theory})
+        opened[-1]["service"]["times_closed"] = _slower(found, closed, settings)
     return {"capacity_qps": capacity, "closed_loop": closed, "open_loop": opened}
+
+
+def _slower(
+    found: Mapping[str, Any], closed: Sequence[Mapping[str, Any]], settings: LoadSettings
+) -> float | None:
+    """How many times as long a request was served as in the quickest closed loop.
+
+    None without one, and where requests share a call or a machine with others by intent.
+    """
+    if not closed or settings.batch > 1 or settings.workers > 1:
+        return None
+    quickest = min(each["service"]["mean_ms"] for each in closed)
+    return float(found["service"]["mean_ms"] / quickest)
+
+
+def slowed(loops: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The open loops whose requests were served SLOWED times as long as alone: what they say of
+    saturation is of a machine that was busy with something else, or of a system that slows down."""
+    return [loop for loop in loops if (loop["service"].get("times_closed") or 0) >= SLOWED]
 
 
 def _rates(settings: LoadSettings, capacity: float | None) -> list[tuple[float | None, float]]:

@@ -79,8 +79,8 @@ def take(
 ) -> tuple[Samples, Taking]:
     """The samples of all pipelines that can be measured, and how they were taken.
 
-    As many queries, at most `settings.queries` of those drawn, as the warm-up says will fit the
-    budget; every system is asked the same.
+    As many queries, at most `settings.queries` of those drawn, as fit the budget with all their
+    repeats; every system is asked the same.
     """
     generator = np.random.default_rng(settings.seed)
     taking = Taking()
@@ -88,13 +88,13 @@ def take(
     ready = synchronised(clock)
     with quiet_collector():
         start = ready()
-        usable, per_query = _warmed_up(pipelines, drawn, settings, ready, taking)
-        left = settings.budget_s * _NS_PER_S - (ready() - start)
-        fitting = int(left // max(per_query * settings.repeats, 1))
-        asked = drawn[: max(fitting, _LEAST_QUERIES)]
-        taken = _rounds(usable, asked, settings.repeats, ready, generator) if usable else {}
+        usable = _warmed_up(pipelines, drawn, settings, ready, taking)
+        left = int(settings.budget_s * _NS_PER_S) - (ready() - start)
+        rounds = _Rounds(usable, ready, generator)
+        asked = rounds.first(drawn, left // settings.repeats) if usable else []
+        rounds.repeated(asked, settings.repeats)
         taking.seconds = (ready() - start) / _NS_PER_S
-    return _samples(usable, asked, taken, settings.repeats), taking
+    return _samples(usable, asked, rounds.taken, settings.repeats), taking
 
 
 def _warmed_up(
@@ -103,10 +103,8 @@ def _warmed_up(
     settings: LatencySettings,
     clock: Clock,
     taking: Taking,
-) -> tuple[list[Pipeline], int]:
-    """The pipelines that answer, and the nanoseconds that a query took on all of them: the mean of
-    the warm-up's without the longest, so that a single pause does not decide how many queries fit
-    the budget. Not their median: a reranker that leaves half of the queries out takes no time then.
+) -> list[Pipeline]:
+    """The pipelines that answer; the warm-up's queries were asked of all of them.
 
     A pipeline that cannot answer a single query, such as one that asks a service which is down, is
     left out with its reason; the others are measured.
@@ -124,17 +122,15 @@ def _warmed_up(
             taking.skipped.append({"system": pipeline.system, "reason": reason})
         else:
             usable.append(pipeline)
-    begin, took = clock(), []
+    begin = clock()
     for query in track(queries[: settings.warmup], "Warming up", settings.warmup):
-        start = clock()
         for pipeline in usable:
             pipeline.timed(query, clock)
         gc.collect()
-        took.append(clock() - start)
         taking.warmup_queries += 1
         if clock() - begin > _WARMUP_SHARE * settings.budget_s * _NS_PER_S:
             break
-    return usable, int(np.mean(sorted(took)[:-1] if len(took) > 1 else took))
+    return usable
 
 
 def why_not(pipeline: Pipeline) -> str:
@@ -147,21 +143,40 @@ def why_not(pipeline: Pipeline) -> str:
     return ""
 
 
-def _rounds(
-    pipelines: Sequence[Pipeline],
-    queries: Sequence[Query],
-    repeats: int,
-    clock: Clock,
-    generator: np.random.Generator,
-) -> dict[tuple[int, int, int], Timed]:
-    """(pipeline, query, repeat), by position → what it took."""
-    taken: dict[tuple[int, int, int], Timed] = {}
-    rounds = [(repeat, i) for repeat in range(repeats) for i in range(len(queries))]
-    for repeat, i in track(rounds, "Measuring latency (queries)", len(rounds)):
-        for at in generator.permutation(len(pipelines)).tolist():
-            taken[at, i, repeat] = pipelines[at].timed(queries[i], clock)
+class _Rounds:
+    """Asks queries of all pipelines. taken: (pipeline, query, repeat), by position → its times."""
+
+    def __init__(
+        self, pipelines: Sequence[Pipeline], clock: Clock, generator: np.random.Generator
+    ) -> None:
+        self.taken: dict[tuple[int, int, int], Timed] = {}
+        self._pipelines, self._clock, self._generator = pipelines, clock, generator
+
+    def first(self, queries: Sequence[Query], budget_ns: int) -> Sequence[Query]:
+        """The first repeat of as many queries as the budget holds; those that were asked.
+
+        Whether one more fits is told by the mean of those asked already. What the warm-up took
+        would not do: a reranker that leaves queries out is quick on some and slow on others. A rule
+        that looks at the times stops sooner where they are long: of n queries whose times vary by
+        cv the mean is too high by about cv² / n, of a standard error of cv / √n.
+        """
+        start = self._clock()
+        for i in track(range(len(queries)), "Measuring latency (queries)", len(queries)):
+            if i >= _LEAST_QUERIES and (self._clock() - start) * (i + 1) > budget_ns * i:
+                return queries[:i]
+            self._ask(queries, i, 0)
+        return queries
+
+    def repeated(self, queries: Sequence[Query], repeats: int) -> None:
+        """All further repeats."""
+        rounds = [(repeat, i) for repeat in range(1, repeats) for i in range(len(queries))]
+        for repeat, i in track(rounds, "Measuring latency (repeats)", len(rounds)):
+            self._ask(queries, i, repeat)
+
+    def _ask(self, queries: Sequence[Query], i: int, repeat: int) -> None:
+        for at in self._generator.permutation(len(self._pipelines)).tolist():
+            self.taken[at, i, repeat] = self._pipelines[at].timed(queries[i], self._clock)
         gc.collect()  # what the queries left behind, while no clock runs
-    return taken
 
 
 def _samples(

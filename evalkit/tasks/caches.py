@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from evalkit.efficiency.cache_costs import CacheCosts, Spent, cache_costs
 from evalkit.efficiency.cached_quality import own_values, values_of_pairs
 from evalkit.efficiency.caches import (
     Neighbours,
@@ -19,8 +20,6 @@ from evalkit.efficiency.caches import (
     simulate,
     zipf_log,
 )
-from evalkit.efficiency.fronts import usd_per_1k
-from evalkit.efficiency.latencies import mean_ms
 from evalkit.errors import ConfigError, DataError, nearest
 from evalkit.io import lines_of, write_json, write_text
 from evalkit.progress import PLAIN, stdout
@@ -59,12 +58,13 @@ class Settings:
 
 @dataclass(frozen=True)
 class Row:
-    """One cache. threshold: None for an exact one."""
+    """One cache. threshold: None for an exact one. spent: by a request that meets it."""
 
     size: int | None
     threshold: float | None
     served: Served
     quality: QualityServed
+    spent: Spent
 
 
 @dataclass(frozen=True)
@@ -91,14 +91,11 @@ def perform(settings: Settings, job: Job) -> None:
         )
     texts = query_texts(folder)
     requests = _requests(settings, results.query_ids, texts)
-    rows = _simulated(settings, job, results, system, measure, dataset, requests)
-    spent = {
-        "mean_ms": mean_ms(results.efficiency, system.run_name),
-        "usd_per_1k": usd_per_1k(results.efficiency).get(system.run_name),
-    }
-    table = cache_table(results, system, measure, rows, requests.described, spent)
+    costs = cache_costs(results, system, settings.model)
+    rows = _simulated(settings, job, results, system, measure, dataset, requests, costs)
+    table = cache_table(results, system, measure, rows, requests.described, costs)
     write_text(job.folder / "caches.md", to_markdown(table) + "\n")
-    write_json(job.folder / "caches.json", _as_json(settings, system, measure, rows, spent))
+    write_json(job.folder / "caches.json", _as_json(settings, system, measure, rows, costs))
     if stdout.is_terminal:
         stdout.print(to_rich(table))
     else:
@@ -126,7 +123,11 @@ def _system(results: Results, settings: Settings) -> SystemResult:
 def _requests(settings: Settings, query_ids: Sequence[str], texts: dict[str, str]) -> Requests:
     if settings.log is None:
         log = zipf_log(len(query_ids), settings.requests, settings.exponent, settings.seed)
-        words = f"drawn by Zipf's law, exponent {settings.exponent:g}"
+        # Whatever the exponent: of a service's queries many are asked once, and here none are.
+        words = (
+            f"drawn by Zipf's law, exponent {settings.exponent:g}, from the evaluated queries "
+            "alone; a service's log has others that are asked once, and so fewer hits"
+        )
         return Requests(log, [texts[query_id] for query_id in query_ids], words)
     path = Path(settings.log).expanduser()
     lines = [line.strip() for _, line in lines_of(path)]
@@ -152,6 +153,7 @@ def _simulated(
     measure: str,
     dataset: Dataset,
     requests: Requests,
+    costs: CacheCosts,
 ) -> list[Row]:
     near = None
     if settings.thresholds:
@@ -173,7 +175,13 @@ def _simulated(
     worth = values_of_pairs(pairs, run, dataset, measure)
     how = (results.resamples, results.level, results.seed)
     return [
-        Row(size, threshold, one, quality_served(one, own, worth, *how))
+        Row(
+            size,
+            threshold,
+            one,
+            quality_served(one, own, worth, *how),
+            costs.of(one, semantic=threshold is not None),
+        )
         for (size, threshold), one in zip(caches, served, strict=True)
     ]
 
@@ -191,7 +199,7 @@ def _as_json(
     system: SystemResult,
     measure: str,
     rows: Sequence[Row],
-    spent: dict[str, float | None],
+    costs: CacheCosts,
 ) -> dict[str, Any]:
     def number(value: float) -> float | None:
         return None if np.isnan(value) else float(value)
@@ -200,7 +208,12 @@ def _as_json(
         **vars(settings),
         "system": system.run_name,
         "measure": measure,
-        "without_cache": spent,
+        "without_cache": vars(costs.whole),
+        "encoding": {
+            **vars(costs.encoding),
+            "measured_on": costs.encoder,
+            "shared_with_the_system": costs.shared,
+        },
         "caches": [
             {
                 "size": row.size,
@@ -212,6 +225,7 @@ def _as_json(
                 "quality_lost": number(row.quality.lost),
                 "quality_lost_ci": [number(end) for end in row.quality.lost_interval],
                 "judged_share": row.quality.judged,
+                **vars(row.spent),
             }
             for row in rows
         ],

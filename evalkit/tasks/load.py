@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
 from evalkit.assembly import assemble
 from evalkit.efficiency.index_side import build_index
-from evalkit.efficiency.load_levels import LoadSettings, draw, measure_load
+from evalkit.efficiency.load_levels import LoadSettings, draw, measure_load, slowed
 from evalkit.efficiency.machine import load_average, threads
 from evalkit.efficiency.protocol import why_not
 from evalkit.efficiency.resident import places
@@ -52,7 +52,7 @@ def perform(settings: Settings, job: Job) -> None:
     for pipeline in chosen:
         if reason := why_not(pipeline):
             raise ConfigError(f"systems: {pipeline.system} cannot be loaded: {reason}")
-    found = {
+    found: dict[str, Any] = {
         "protocol": _protocol(settings, experiment),
         "systems": [
             {"system": pipeline.system, **_measured(pipeline, experiment.dataset.queries, settings)}
@@ -60,6 +60,8 @@ def perform(settings: Settings, job: Job) -> None:
         ],
         "manifest": experiment.manifest,
     }
+    found["protocol"]["load_average_after"] = load_average()
+    _warn_of_slow_loops(found["systems"])
     tables = load_tables(found)
     write_text(job.folder / "load.md", "\n\n".join(map(to_markdown, tables)) + "\n")
     write_json(job.folder / "load.json", found)
@@ -75,6 +77,17 @@ def perform(settings: Settings, job: Job) -> None:
 
 def _measured(pipeline: Pipeline, queries: Sequence[Query], settings: Settings) -> dict[str, Any]:
     return measure_load(lambda asked: pipeline.serve(*asked), queries, settings)
+
+
+def _warn_of_slow_loops(systems: Sequence[Mapping[str, Any]]) -> None:
+    for system in systems:
+        for loop in slowed(system["open_loop"]):
+            log.warning(
+                "%s at %.3g QPS: a request was served %.1f times as long as in the closed loops; "
+                "the machine was busy with something else, or the system is slower under load: "
+                "measure again, on a quiet machine",
+                system["system"], loop["offered_qps"], loop["service"]["times_closed"],
+            )  # fmt: skip
 
 
 def _check_names(names: Sequence[str], experiment: Experiment) -> None:

@@ -39,20 +39,20 @@ def log_results(
     """
     from evalkit.tracking import log_content, log_output
     from evalkit.tracking.content import RESULTS
-    from evalkit.tracking.load import is_load, read_load
-    from evalkit.tracking.training import is_training, read_training
+    from evalkit.tracking.load import LOAD
+    from evalkit.tracking.training import TRAINING
 
-    read = None
-    if load or (is_load(folder) and not (folder / RESULTS).exists()):
-        read = read_load
-    elif is_training(folder) and not (folder / MARKER).exists():
-        read = read_training
+    recorded = None
+    if load or (LOAD.is_in(folder) and not (folder / RESULTS).exists()):
+        recorded = LOAD
+    elif TRAINING.is_in(folder) and not (folder / MARKER).exists():
+        recorded = TRAINING
     else:
         require_complete(folder)
     where = tracking.uri, tracking.experiment, tracking.run_name
     try:
-        if read is not None:
-            tracked = log_content(read(folder), *where)
+        if recorded is not None:
+            tracked = log_content(recorded.read(folder), *where)
         else:
             tracked = log_output(folder, *where)
     except TrackingError as error:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -80,13 +81,24 @@ def read_output(folder: Path) -> Output:
     schema = results.get("schema") if isinstance(results, dict) else None
     if schema != SCHEMA:
         raise DataError(f"{path}: schema {schema}, expected {SCHEMA}; log it with its own evalkit")
-    try:
+    with as_written(path, "write it again with `python -m evalkit`"):
         return _output(folder.resolve(), results)
+
+
+@contextmanager
+def as_written(path: Path, remedy: str) -> Iterator[None]:
+    """A DataError for a file that lacks what evalkit writes, or has something else there."""
+    try:
+        yield
     except (KeyError, TypeError, AttributeError) as error:
         raise DataError(
-            f"{path}: not what evalkit writes ({type(error).__name__}: {error}); "
-            "write it again with `python -m evalkit`"
+            f"{path}: not what evalkit writes ({type(error).__name__}: {error}); {remedy}"
         ) from error
+
+
+def digest_of(path: Path) -> str:
+    """What tells a folder that was logged already: of the file that holds its results."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:32]
 
 
 def _output(folder: Path, results: Mapping[str, Any]) -> Output:
@@ -115,12 +127,12 @@ def _output(folder: Path, results: Mapping[str, Any]) -> Output:
             "evalkit.reranker": reranker,
         }
         points = list(points_of(results, retriever, reranker, cells))
-        children.append(_content(name, params, tags | own, points, tables.get(name)))
+        children.append(run_content(name, params, tags | own, points, tables.get(name)))
     return Output(
         folder,
-        hashlib.sha256((folder / RESULTS).read_bytes()).hexdigest()[:32],
+        digest_of(folder / RESULTS),
         _dataset(results["dataset"]),
-        _content(folder.name, flatten(manifest.get("config", {})), parent_tags, []),
+        run_content(folder.name, flatten(manifest.get("config", {})), parent_tags, []),
         children,
         _files(folder),
     )
@@ -146,21 +158,31 @@ def _settings(
 def _tags(folder: Path, dataset: Mapping[str, Any], manifest: Mapping[str, Any]) -> dict[str, str]:
     """The tags of parent and children; what the manifest lacks is left out."""
     libraries = ", ".join(f"{k} {v}" for k, v in manifest.get("libraries", {}).items())
-    tags = {
-        "evalkit.task": "run",
-        "evalkit.version": manifest.get("evalkit"),
-        "evalkit.git_commit": manifest.get("git_commit"),
-        "evalkit.created": manifest.get("created"),
-        "evalkit.device": manifest.get("device"),
+    own = {
         "evalkit.seed": manifest.get("config", {}).get("bootstrap", {}).get("seed"),
         "evalkit.libraries": libraries,
         "evalkit.dataset": dataset["dataset_id"],
         "evalkit.dataset_digest": dataset["digest"],
         "evalkit.synthetic": dataset.get("synthetic") or None,
+    }
+    return tags_of("run", folder, manifest, own)
+
+
+def tags_of(
+    task: str, folder: Path, manifest: Mapping[str, Any], own: Mapping[str, Any]
+) -> dict[str, str]:
+    """The tags that runs of every task have, and its own; None is left out, others are JSON."""
+    tags = {
+        "evalkit.task": task,
+        "evalkit.version": manifest.get("evalkit"),
+        "evalkit.git_commit": manifest.get("git_commit"),
+        "evalkit.created": manifest.get("created"),
+        "evalkit.device": manifest.get("device"),
         "evalkit.output_dir": str(folder),
         "mlflow.source.name": "evalkit",
         "mlflow.source.type": "LOCAL",
         "mlflow.source.git.commit": manifest.get("git_commit"),
+        **own,
     }
     return {k: v if isinstance(v, str) else json.dumps(v) for k, v in tags.items() if v is not None}
 
@@ -176,18 +198,21 @@ def _note(folder: Path) -> str:
 
 
 def _dataset(dataset: Mapping[str, Any]) -> DatasetContent:
-    """Name and digest cut to MLflow's limits; the whole of both is in `source` and in the tags."""
     profile = {key: dataset[key] for key in ("num_docs", "num_queries", "num_qrels")}
     profile |= {"synthetic": dataset["synthetic"]} if dataset.get("synthetic") else {}
-    return DatasetContent(
-        dataset["dataset_id"][:LONGEST_DATASET_NAME],
-        dataset["digest"][:LONGEST_DIGEST],
-        json.dumps({"dataset_id": dataset["dataset_id"], "digest": dataset["digest"]}),
-        json.dumps(profile),
-    )
+    source = {"dataset_id": dataset["dataset_id"], "digest": dataset["digest"]}
+    return dataset_content(source["dataset_id"], source["digest"], source, profile)
 
 
-def _content(
+def dataset_content(
+    name: str, digest: str, source: Mapping[str, Any], profile: Mapping[str, Any]
+) -> DatasetContent:
+    """Name and digest cut to MLflow's limits; the whole of both is in `source` and in the tags."""
+    cut = name[:LONGEST_DATASET_NAME], digest[:LONGEST_DIGEST]
+    return DatasetContent(*cut, json.dumps(source), json.dumps(profile))
+
+
+def run_content(
     name: str,
     params: Mapping[str, str],
     tags: Mapping[str, str],

@@ -10,7 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from evalkit.results import SystemResult
 from evalkit.tracking.limits import metric_names
+
+# What of an index is a number; see `evalkit.efficiency.index_side`.
+_OF_INDEX = ("seconds", "bytes", "peak_rss_bytes", "tokens")
 
 
 class Point(NamedTuple):
@@ -36,6 +40,8 @@ def points_of(
     pipeline = retriever, reranker
     yield from _latency(_of(efficiency.get("latency"), pipeline), sweep)
     yield from _cost(_of(efficiency.get("cost"), pipeline), sweep)
+    yield from _energy(efficiency.get("energy"), cells, sweep)
+    yield from _index(efficiency.get("index"), retriever, sweep)
 
 
 def _steps(k: int | None, sweep: Sequence[int]) -> Sequence[int]:
@@ -91,6 +97,32 @@ def _latency(systems: Iterable[Mapping[str, Any]], sweep: Sequence[int]) -> Iter
                 del values[key]
             for step in _steps(system["k"], sweep):
                 yield from (Point(f"latency/{stage}_{k}", v, step) for k, v in values.items())
+
+
+def _energy(
+    section: Mapping[str, Any] | None, cells: Iterable[Mapping[str, Any]], sweep: Sequence[int]
+) -> Iterator[Point]:
+    """ "energy/joules_per_query", where counters could be read and enough was counted."""
+    known = {s["system"]: s.get("joules_per_query") for s in (section or {}).get("systems", ())}
+    for cell in cells:
+        system = SystemResult(cell["retriever"], cell["reranker"], cell["k"], None, {}, {}, {})
+        joules = known.get(system.run_name)
+        if cell["n"] is None and joules is not None:
+            yield from (
+                Point("energy/joules_per_query", joules, k) for k in _steps(cell["k"], sweep)
+            )
+
+
+def _index(
+    rows: Iterable[Mapping[str, Any]] | None, retriever: str, sweep: Sequence[int]
+) -> Iterator[Point]:
+    """ "index/seconds", "index/bytes" and so on of the pipeline's first stage; one without an index
+    of its own has none."""
+    for row in rows or ():
+        values = {key: v for key in _OF_INDEX if (v := row.get(key)) is not None}
+        if row["retriever"] == retriever:
+            for step in _steps(None, sweep):
+                yield from (Point(f"index/{key}", float(v), step) for key, v in values.items())
 
 
 def _cost(systems: Iterable[Mapping[str, Any]], sweep: Sequence[int]) -> Iterator[Point]:

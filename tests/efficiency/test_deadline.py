@@ -43,6 +43,21 @@ def test_the_closed_form_is_in_the_interval_as_often_as_the_level_says(law):
     assert 0.90 <= share_inside / trials <= 0.99
 
 
+@pytest.mark.parametrize("share", [0.005, 0.995])
+def test_none_or_all_late_of_a_few_queries_is_no_certainty(share):
+    rows, inside, trials = np.arange(60), 0, 200
+    for seed in range(trials):
+        ms = np.where(np.random.default_rng(seed).random(60) < share, 90.0, 10.0)
+        values = np.linspace(0, 1, 60)
+        found = under_deadline(values, values, Samples(rows, ms), at_once(rows), 50.0)
+        low, high = found.degraded_interval
+        inside += low <= share <= high
+    assert inside / trials >= 0.95  # a bootstrap of equal values held it in a quarter
+    # (1 − p) ** 60 = .025 at p = .0596
+    never = under_deadline(values, values, at_once(rows), at_once(rows), 50.0, cached_share=0.5)
+    assert never.degraded_interval == pytest.approx((0, 0.0596 / 2), abs=1e-4)
+
+
 def test_slow_queries_that_gain_the_most_are_not_taken_as_independent():
     # The slow half gains .6 by reranking, the quick half nothing: the deadline costs all of it.
     gain = np.where(np.arange(QUERIES) % 2, 0.6, 0.0)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from evalkit.efficiency.arrivals import ClosedLoop, OpenLoop, poisson_arrivals
 from evalkit.efficiency.load import SimulatedClock, Worker, serve_load
-from evalkit.efficiency.load_levels import LoadSettings, draw, measure_load
+from evalkit.efficiency.load_levels import LoadSettings, draw, measure_load, slowed
 from evalkit.efficiency.load_summary import against_theory, summary, times
 from evalkit.errors import ConfigError
 from evalkit.types import Query
@@ -118,6 +120,31 @@ def test_levels_of_a_known_system():
     again = []
     assert measure_load(again.extend, QUERIES, settings, machine(0.05)) == found
     assert asked == again
+
+
+def test_a_machine_that_grows_slow_is_not_taken_for_a_system_that_saturates_unsaid():
+    """20 requests a second at most, and 10 asked for: all would be well, but for the machine."""
+    loops = iter([0.05, 0.05, 0.05, 0.2])
+
+    def make(serve):
+        return machine(next(loops))(serve)
+
+    asked = LoadSettings(
+        clients=[1, 4], utilisations=[0.3, 0.5], seconds=100.0, resamples=100, warmup=0
+    )
+    found = measure_load(lambda queries: None, QUERIES, asked, make)
+    quick, slow = found["open_loop"]
+    assert (quick["saturated"], slow["saturated"]) == (False, True)
+    assert quick["service"]["times_closed"] == pytest.approx(1.0)
+    assert slow["service"]["times_closed"] == pytest.approx(4.0)
+    assert slowed(found["open_loop"]) == [slow]
+    # Calls that are shared, and rates without a closed loop, have nothing to be held to.
+    for change in ({"batch": 4}, {"clients": [], "rates": [4.0]}):
+        loops = iter([0.05] * 4)
+        (first, *_) = measure_load(lambda queries: None, QUERIES, replace(asked, **change), make)[
+            "open_loop"
+        ]
+        assert first["service"]["times_closed"] is None
 
 
 def test_rates_may_be_given():

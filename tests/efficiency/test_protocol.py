@@ -84,15 +84,18 @@ def test_injected_outliers_move_the_99th_percentile_and_not_the_median(dataset):
     assert found["ci"]["p95_ms"] == found["ci"]["p99_ms"] == [None, None]
 
 
-def test_one_pause_while_warming_up_does_not_decide_how_many_queries_fit(dataset):
-    # 23 ms a query: 40 queries, 3 times each, take 2.8 of the 4 seconds.
+def test_how_many_queries_fit_is_told_by_those_measured_not_by_the_warm_up(dataset):
+    """A reranker that leaves queries out: 1 ms, or 101; the warm-up's say nothing of the others."""
     clock = FakeClock()
-    made, reranker = slept(dataset, clock, ks=(10,))
-    asked = settings(warmup=3, budget_s=4.0)
-    usual = measure(made, asked, clock).samples.queries
-    assert len(usual) == 40
-    reranker.outliers = {usual[2]: 500.0}  # the last of the warm-up
-    assert measure(made, asked, clock).samples.queries == usual
+    made, reranker = slept(dataset, clock, ks=(10,), fixed=1.0, per_pair=0.0)
+    asked = settings(warmup=3, budget_s=5.0)
+    drawn = measure(made, settings(), clock).samples.queries
+    reranker.outliers = dict.fromkeys(drawn[3::2], 100.0)  # quick while warming up
+    slow = measure(made, asked, clock).sections["latency"]["protocol"]
+    assert slow["queries"] == 34  # 16 of them slow: three times 1.634 s
+    assert slow["seconds"] <= asked.budget_s
+    reranker.outliers = dict.fromkeys(drawn[:3], 100.0)  # slow in the warm-up, and no more then
+    assert measure(made, asked, clock).samples.queries == drawn
 
 
 def sleeping(dataset, ks, queries=5, repeats=2):

@@ -90,6 +90,17 @@ def test_a_budget_that_only_the_estimate_meets_is_said():
     assert list(found.barely) == ["p95_ms"]
     assert any("upper end" in line for line in in_words(found, 0.95))
     assert not recommend(planted(), Budget(p95_ms=60), MEASURE).barely
+    # A cost that is of a measured time has that time's interval.
+    results = planted()
+    for one in results.efficiency["cost"]["systems"]:
+        one["usd_per_1k_ci"] = [0.8 * one["usd_per_1k"], 1.2 * one["usd_per_1k"]]
+    found = recommend(results, Budget(usd_per_1k=0.055), MEASURE)
+    assert list(found.barely) == ["usd_per_1k"]
+    assert not recommend(results, Budget(usd_per_1k=0.061), MEASURE).barely
+    shown = evidence_table(found).groups[0]
+    assert [cell.interval_text for cell in (shown[0][4], shown[1][4])] == [
+        "[0.0400, 0.0600]", "[0.00080, 0.00120]",
+    ]  # fmt: skip
 
 
 def test_a_percentile_of_too_few_times_is_said():

@@ -56,3 +56,39 @@ def test_a_percentile_without_support_gives_no_point() -> None:
     assert {k: v for k, v in found.items() if "latency" in k[0]} == {
         ("latency/total_p50_ms", 50): 4
     }
+
+
+def test_joules_are_a_curve_of_their_own_system() -> None:
+    counted = [
+        {"system": "bm25", "joules_per_query": 0.2},
+        {"system": "bm25+ce+k10", "joules_per_query": 1.5},
+        {"system": "bm25+ce+k50", "joules_per_query": None, "note": "below 10 J in all"},
+        {"system": "dense+ce+k10", "joules_per_query": 9.0},
+    ]
+    energy = {"available": True, "systems": counted}
+    assert of_section("ce", "energy", energy=energy) == {("energy/joules_per_query", 10): 1.5}
+    assert of_section("none", "energy", energy=energy) == {
+        ("energy/joules_per_query", 10): 0.2,
+        ("energy/joules_per_query", 50): 0.2,
+    }
+    missing = {"available": False, "reason": "no counter can be read"}
+    assert of_section("ce", "energy", energy=missing) == {}
+
+
+def test_what_the_index_of_the_first_stage_cost_is_flat() -> None:
+    nothing = {"peak_rss_bytes": None, "tokens": None}
+    rows = [
+        {"retriever": "bm25", "seconds": 1.5, "bytes": 4096, **nothing},
+        {"retriever": "dense", "seconds": 60.0, "bytes": 9, **nothing},
+    ]
+    assert of_section("ce", "index", index=rows) == {
+        ("index/seconds", 10): 1.5,
+        ("index/seconds", 50): 1.5,
+        ("index/bytes", 10): 4096,
+        ("index/bytes", 50): 4096,
+    }
+
+
+def of_section(reranker: str, section: str, **efficiency: Any) -> dict[tuple[str, int], float]:
+    found = points(reranker, efficiency=efficiency)
+    return {key: value for key, value in found.items() if key[0].startswith(f"{section}/")}
