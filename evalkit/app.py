@@ -1,16 +1,14 @@
 """The command line: compose a config with Hydra, check it, run, save. Hydra is known only here.
 
-Exit codes: 0 done, 2 a mistake of the user's in one line, 130 interrupted, 1 a bug (its traceback)
-or a task's alarm (one line).
+Exit codes: 0 done, 1 a bug (traceback) or a task's alarm, 2 the user's mistake, 130 interrupted.
 """
 
 from __future__ import annotations
 
 import logging
 import os
-import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
@@ -20,35 +18,28 @@ import hydra
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException, OverrideParseException
+from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from evalkit import complaints
 from evalkit.assembly import Parts
 from evalkit.choices import choice_files, data_folder, listed
-from evalkit.complaints import PLURAL, explained, readable, unknown_key
 from evalkit.errors import Alarm, ConfigError, EvalkitError
 from evalkit.progress import stderr
 from evalkit.settings import PartNames, TrackingSettings, checked
 from evalkit.tasks import Job, task_module
 from evalkit.tracking.store import parse_address
 
-log = logging.getLogger(__name__)
 _OF_THE_EXPERIMENT = ("sweep", "measures", "gains", "bootstrap", "significance")
-# user:password@ in an address, or password= after its question mark.
-_PASSWORD = re.compile(r"://[^/@\s]*:[^@\s]*@|://\S*[?&]\w*(?:pass|pwd|token)\w*=", re.IGNORECASE)
 
 
 def main() -> None:
     """Run the command line and exit."""
     # Hydra would print errors its own way and exit with 1; they are explained below instead.
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    if any(map(_PASSWORD.search, sys.argv[1:])):
-        complain(str(_password_refused()))  # before Hydra saves the command line
-    # Hydra's parser takes no overrides after a flag that stands between them.
-    arguments = sorted(sys.argv[1:], key=lambda part: part not in ("-m", "--multirun"))
-    sys.argv[1:] = map(readable, arguments)
+    sys.argv[1:] = complaints.readable_line(sys.argv[1:])
     store_experiments()
     OmegaConf.register_new_resolver("evalkit.choices", listed, replace=True)
     run = hydra.main(version_base="1.3", config_path=str(data_folder("conf")), config_name="config")
@@ -59,14 +50,10 @@ def main() -> None:
 
     try:
         run(watched)()
-    except (HydraException, OmegaConfBaseException) as error:
-        complain(explained(_whole_message(error), known_keys, choice_files))
-    except (OSError, ValueError) as error:
-        if _in_job(error):
+    except (HydraException, OmegaConfBaseException, ValueError, OSError) as error:
+        if complaints.came_out_of(job, error):
             raise
-        if isinstance(error, ValueError):
-            complain(explained(str(error), known_keys, choice_files))
-        complain(f"output folder cannot be written ({error}); choose another: hydra.run.dir=DIR")
+        _explain(error)
     except KeyboardInterrupt:
         stderr.print("Interrupted. Scored pairs are kept: the same command goes on from there.")
         sys.exit(130)
@@ -74,15 +61,12 @@ def main() -> None:
         sys.exit(Alarm.exit_code)
 
 
-def complain(message: str, exit_code: int = EvalkitError.exit_code) -> NoReturn:
-    """A line on stderr, and the end."""
-    say(message)
-    sys.exit(exit_code)
-
-
-def say(message: str) -> None:
-    """One line on stderr."""
-    sys.stderr.write(f"evalkit: {' '.join(message.splitlines())}\n")
+def _explain(error: BaseException) -> NoReturn:
+    """One line on what Hydra or OmegaConf refused, and the end."""
+    message = f"output folder cannot be written ({error}); choose another: hydra.run.dir=DIR"
+    if isinstance(error, HydraException) or not isinstance(error, OSError):
+        message = complaints.explained(complaints.whole_message(error), known_keys, choice_files)
+    complaints.complain(message)
 
 
 def store_experiments() -> None:
@@ -102,12 +86,12 @@ def job(config: DictConfig) -> bool:
     try:
         perform(config, folder)
     except Alarm as error:
-        say(str(error))
+        complaints.say(str(error))
         return True
     except EvalkitError as error:
-        complain(str(error), error.exit_code)
+        complaints.complain(str(error), error.exit_code)
     except OmegaConfBaseException as error:
-        complain(explained(_whole_message(error), known_keys, choice_files))
+        _explain(error)
     finally:
         _remove_empty(folder)
     return False
@@ -146,9 +130,9 @@ def check_sections(config: DictConfig) -> list[str]:
             known = ", ".join(choice_files("experiment")) or "none"
             raise ConfigError(f"experiment '{config[key]}' is unknown. Known: {known}")
         if key not in own | added:
-            raise ConfigError(unknown_key(str(key), own | added))
+            raise ConfigError(complaints.unknown_key(str(key), own | added))
     for key in sorted((own | added) - set(config)):
-        raise ConfigError(f"{key} has no value; give it as {key}={PLURAL.get(key, 'VALUE')}")
+        raise ConfigError(complaints.no_value(str(key)))
     if not str(config.name or "").strip():
         raise ConfigError("name is empty; it names the output folder: name=my-first-sweep")
     for key in ("dry_run", "plots"):
@@ -223,17 +207,9 @@ def plain(node: Any) -> Any:
 
 def _without_password(tracking: DictConfig) -> dict[str, Any]:
     """The tracking settings; a password is refused in a config, not in an environment variable."""
-    raw = OmegaConf.to_container(tracking, resolve=False)
-    if isinstance(raw, dict) and _PASSWORD.search(str(raw.get("uri"))):
-        raise _password_refused()
+    if complaints.holds_password(OmegaConf.to_yaml(tracking, resolve=False)):
+        raise ConfigError(complaints.PASSWORD_REFUSED)
     return plain(tracking)
-
-
-def _password_refused() -> ConfigError:
-    return ConfigError(
-        "tracking.uri holds a password, which would end in saved configs; put the address into "
-        "the environment variable MLFLOW_TRACKING_URI and leave tracking.uri out"
-    )
 
 
 def _remove_empty(folder: Path) -> None:
@@ -262,40 +238,13 @@ def known_keys() -> Iterable[str]:
     yield from ("hydra.run.dir", "hydra.sweep.dir")
     for path in choice_files("task").values():
         yield from _sections(path)
-    for path in choice_files("dataset").values():
-        yield from (f"dataset.{key!s}" for key in OmegaConf.load(path))
+        keys = complaints.flat_keys(OmegaConf.to_container(OmegaConf.load(path), resolve=False))
+        yield from (key for key in keys if "." in key)
+    for group, path in ((g, p) for g in ("dataset", "llm") for p in choice_files(g).values()):
+        yield from (f"{group}.{key!s}" for key in OmegaConf.load(path))
     GlobalHydra.instance().clear()
     with hydra.initialize_config_dir(str(data_folder("conf")), version_base="1.3"):
-        selected = [f"{group}=[{','.join(choice_files(group))}]" for group in PLURAL]
+        selected = [f"{group}=[{','.join(choice_files(group))}]" for group in complaints.PLURAL]
         # The task that has the most keys of its own.
         config = hydra.compose("config", [*selected, "task=train"])
-    yield from _flat(OmegaConf.to_container(config, resolve=False))
-
-
-def _flat(config: Any, prefix: str = "") -> Iterator[str]:
-    for key, value in config.items():
-        yield f"{prefix}{key}"
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{key}.")
-
-
-def _whole_message(error: BaseException) -> str:
-    """An exception's message and those of its causes: Hydra wraps OmegaConf's."""
-    parts: list[str] = []
-    current: BaseException | None = error
-    while current is not None:
-        if isinstance(current, OverrideParseException):
-            parts.append(f"Error parsing override '{current.override}'")
-        parts.append(str(current))
-        current = current.__cause__
-    return "\n".join(parts)
-
-
-def _in_job(error: BaseException) -> bool:
-    """True when an error comes out of our job, False when Hydra failed before it began."""
-    trace = error.__traceback__
-    while trace is not None:
-        if trace.tb_frame.f_code is job.__code__:
-            return True
-        trace = trace.tb_next
-    return False
+    yield from complaints.flat_keys(OmegaConf.to_container(config, resolve=False))

@@ -1,12 +1,17 @@
-"""Hydra's complaints about the command line, each turned into one line that says what to type."""
+"""How the command line complains: one line on stderr, which says what to type instead.
+
+Hydra's own complaints are recognised by their words, so that this module need not know Hydra.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
+from typing import Any, NoReturn
 
-from evalkit.errors import nearest
+from evalkit.errors import EvalkitError, nearest
 
 # Groups of which several choices are selected at once, each under its own name; how to write one.
 PLURAL = {"retriever": "[bm25]", "reranker": "[none]"}
@@ -29,6 +34,54 @@ _FOREIGN = re.compile(r"[^\s,\[\]](?:[^,\[\]]*[^,\[\]\s])?")
 _WIDE = re.compile(r"[，［］：＝]")
 _ASCII = str.maketrans("，［］：＝", ",[]:=")
 
+# user:password@ in an address, or password= after its question mark.
+_PASSWORD = re.compile(r"://[^/@\s]*:[^@\s]*@|://\S*[?&]\w*(?:pass|pwd|token)\w*=", re.IGNORECASE)
+PASSWORD_REFUSED = (
+    "tracking.uri holds a password, which would end in saved configs; put the address into "
+    "the environment variable MLFLOW_TRACKING_URI and leave tracking.uri out"
+)
+
+
+def complain(message: str, exit_code: int = EvalkitError.exit_code) -> NoReturn:
+    """A line on stderr, and the end."""
+    say(message)
+    sys.exit(exit_code)
+
+
+def say(message: str) -> None:
+    """One line on stderr."""
+    sys.stderr.write(f"evalkit: {' '.join(message.splitlines())}\n")
+
+
+def holds_password(text: str) -> bool:
+    """True for an address with credentials in it, and for an override that sets one."""
+    return _PASSWORD.search(text) is not None
+
+
+def whole_message(error: BaseException) -> str:
+    """An exception's message and those of its causes: Hydra wraps OmegaConf's.
+
+    What cannot be parsed is named by Hydra's exception in its attribute `override` alone.
+    """
+    parts: list[str] = []
+    current: BaseException | None = error
+    while current is not None:
+        if isinstance(override := getattr(current, "override", None), str):
+            parts.append(f"Error parsing override '{override}'")
+        parts.append(str(current))
+        current = current.__cause__
+    return "\n".join(parts)
+
+
+def came_out_of(function: Callable[..., object], error: BaseException) -> bool:
+    """True when the function was running as the error was raised."""
+    trace = error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_code is function.__code__:
+            return True
+        trace = trace.tb_next
+    return False
+
 
 def readable(argument: str) -> str:
     """A command line argument as Hydra can read it: key=语料 becomes key="语料".
@@ -45,6 +98,16 @@ def readable(argument: str) -> str:
         return argument
     quoted = _FOREIGN.sub(lambda m: m[0] if m[0].isascii() else f'"{m[0]}"', value)
     return f"{key}={quoted}"
+
+
+def readable_line(arguments: Sequence[str]) -> list[str]:
+    """The command line as Hydra can read it; one with a password in it ends the program here,
+    before Hydra saves it."""
+    if any(map(holds_password, arguments)):
+        complain(PASSWORD_REFUSED)
+    # Hydra's parser takes no overrides after a flag that stands between them.
+    flags_first = sorted(arguments, key=lambda part: part not in ("-m", "--multirun"))
+    return [readable(argument) for argument in flags_first]
 
 
 def explained(
@@ -72,14 +135,14 @@ def explained(
     if found := _UNKNOWN_CHOICE.search(message):
         return _unknown_choice(found["group"], found["name"], sorted(options(found["group"])), keys)
     if found := _MISSING.search(message):
-        key = found["key"] or found["name"]
-        return f"{key} has no value; give it as {key}=VALUE"
+        return no_value(found["key"] or found["name"])
     if found := _REFERENCE.search(message):
         return f"{found['key']} refers to '${{{found['name']}}}', which is not a setting"
     if found := _APPEND.search(message):
         return f"{found['key']} exists already; write {found['key']}=VALUE without the '+'"
     if found := _UNKNOWN_KEY.search(message):
-        return unknown_key(found["key"], set(keys()))
+        choices = options(found["key"].split(".")[0])
+        return unknown_key(found["key"], set(keys()), choices)
     return " ".join(message.split())
 
 
@@ -91,11 +154,21 @@ def _unknown_choice(
         return f"dataset '{path}' is unknown; for a folder: dataset=folder dataset.path={path}"
     if not known:
         return f"'{group}/{name}' is unknown.{nearest(group, keys())}"
-    return f"{group} '{name}' is unknown.{nearest(name, known)} Known: {', '.join(known)}"
+    folder = f" For a folder: dataset=folder dataset.path={name}."
+    own = folder if group == "dataset" and name else ""
+    return f"{group} '{name}' is unknown.{nearest(name, known)}{own} Known: {', '.join(known)}"
 
 
-def unknown_key(key: str, known: Iterable[str]) -> str:
-    """One line on a key that the composed config does not have."""
+def no_value(key: str) -> str:
+    """One line on a key that needs a value and has none."""
+    return f"{key} has no value; give it as {key}={PLURAL.get(key, 'VALUE')}"
+
+
+def unknown_key(key: str, known: Iterable[str], choices: Iterable[str] = ()) -> str:
+    """One line on a key that the composed config does not have.
+
+    known: every key that there is. choices: those of the config group that the key begins with.
+    """
     known = set(known)
     if key == "experiment":
         return "'experiment' is chosen with a plus sign: +experiment=NAME"
@@ -104,11 +177,11 @@ def unknown_key(key: str, known: Iterable[str]) -> str:
         return f"'{key}': {group} '{name}' is not selected; add it: {group}=[...,{name}]"
     if key in known and "." in key:
         group = key.split(".")[0]
+        if not list(choices):
+            return f"'{key}' belongs to a task that is not selected; select it with task=NAME"
+        where = f"another {group}=" + ("" if group == "dataset" else " or task=")
         example = "; add dataset=folder" if key == "dataset.path" else ""
-        return (
-            f"'{key}' is not a setting of the {group} selected; it belongs to another {group}="
-            f"{example}"
-        )
+        return f"'{key}' is not a setting of the {group} selected; it belongs to {where}{example}"
     if key == "path":
         return (
             "'path' belongs to a task, such as task=log or task=explain; a collection is "
@@ -132,3 +205,11 @@ def nearest_key(key: str, known: Iterable[str]) -> str:
         if len(names) == 1:
             return f" Did you mean '{names[0]}'?"
     return nearest(key, known) or " python -m evalkit --help lists groups, --cfg job all settings."
+
+
+def flat_keys(config: Any, prefix: str = "") -> Iterator[str]:
+    """The dotted keys of nested mappings, a group before what is in it."""
+    for key, value in config.items():
+        yield f"{prefix}{key}"
+        if isinstance(value, Mapping):
+            yield from flat_keys(value, f"{prefix}{key}.")

@@ -96,7 +96,9 @@ def _described(configured: str | None) -> str:
             ) from error
     if kind == "mps":
         return device
-    return f"cpu: {torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}"
+    count = torch.get_num_threads()
+    threads = f"{count} thread{'s' if count > 1 else ''}"
+    return f"cpu: {threads}, {torch.backends.cpu.get_cpu_capability()}"
 
 
 def _scrubbed(value: Any) -> Any:

@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import OverrideParseException
 
-from evalkit.complaints import explained, nearest_key, readable, unknown_key
+from evalkit.complaints import (
+    came_out_of,
+    explained,
+    flat_keys,
+    nearest_key,
+    readable,
+    readable_line,
+    unknown_key,
+    whole_message,
+)
 
 KEYS = [
     "sweep", "sweep.k", "sweep.n", "measures", "retriever", "retriever.bm25",
     "retriever.bm25.k1", "retriever.dense.model", "reranker.cross_encoder.model",
-    "dataset.path", "tracking.uri", "name",
+    "dataset.path", "tracking.uri", "name", "budget", "budget.mean_ms", "budget.p95_ms",
 ]  # fmt: skip
 OPTIONS = {"retriever": ["bm25", "dense"], "dataset": ["folder", "sample"]}
 FULL = "\n    full_key: {}\n    object_type=dict"
@@ -30,6 +40,10 @@ MESSAGES = {
     ),
     "In 'config': Could not find 'dataset/'\n\nAvailable options": (
         "dataset '' is unknown. Known: folder, sample"
+    ),
+    "In 'config': Could not find 'dataset/my_docs'\n\nAvailable options": (
+        "dataset 'my_docs' is unknown. For a folder: dataset=folder dataset.path=my_docs. Known: "
+        "folder, sample"
     ),
     "In 'config': Could not find 'retrievers/bm25'": (
         "'retrievers/bm25' is unknown. Did you mean 'retriever'?"
@@ -78,6 +92,11 @@ def test_a_message_becomes_one_line(message, line):
             "dataset=; add dataset=folder",
         ),
         (
+            "budget.p95_ms",
+            "'budget.p95_ms' belongs to a task that is not selected; select it with task=NAME",
+        ),
+        ("budget.p95", "'budget.p95' is not a setting. Did you mean 'budget.p95_ms'?"),
+        (
             "qwertz",
             "'qwertz' is not a setting. python -m evalkit --help lists groups, --cfg job all "
             "settings.",
@@ -85,7 +104,9 @@ def test_a_message_becomes_one_line(message, line):
     ],
 )
 def test_a_key_that_exists_elsewhere_is_told_from_one_that_does_not(key, line):
-    assert unknown_key(key, KEYS) == line
+    assert unknown_key(key, KEYS, OPTIONS.get(key.split(".")[0], ())) == line
+    refused = f"Could not override '{key}'.\nTo append"
+    assert explained(refused, lambda: KEYS, lambda group: OPTIONS.get(group, ())) == line
 
 
 def test_a_right_name_in_the_wrong_place_is_near_unless_there_are_two():
@@ -151,3 +172,44 @@ def test_a_folder_given_as_a_dataset_is_told_how():
     message = "Could not find 'dataset/my/docs'"
     line = explained(message, list, lambda group: ["folder"])
     assert "dataset=folder dataset.path=my/docs" in line
+
+
+def test_flags_come_first_and_a_password_ends_the_program(capsys):
+    given = ["sweep.k=［10，20］", "-m", "name=实验"]
+    assert readable_line(given) == ["-m", "sweep.k=[10,20]", 'name="实验"']
+    with pytest.raises(SystemExit) as ended:
+        readable_line(["-m", "tracking.uri=postgresql://me:s3cret@host/db"])
+    assert ended.value.code == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "MLFLOW_TRACKING_URI" in said
+    assert "s3cret" not in said
+
+
+def test_a_message_holds_its_causes_and_the_override_that_cannot_be_parsed():
+    with pytest.raises(OverrideParseException) as raised:
+        OverridesParser.create().parse_overrides(["sweep.k=[1,"])
+    assert explained(whole_message(raised.value), lambda: KEYS, OPTIONS.get).startswith(
+        "override 'sweep.k=[1,' cannot be read"
+    )
+    inner = KeyError("inner")
+    outer = ValueError("outer")
+    outer.__cause__ = inner
+    assert whole_message(outer) == "outer\n'inner'"
+
+
+def test_whether_an_error_came_out_of_a_function():
+    def ours(fail):
+        if fail:
+            raise ZeroDivisionError
+        return 1
+
+    with pytest.raises(ZeroDivisionError) as raised:
+        ours(True)
+    assert came_out_of(ours, raised.value)
+    assert not came_out_of(whole_message, raised.value)
+
+
+def test_the_keys_of_nested_settings():
+    nested = {"a": {"b": {"c": 1}, "d": []}, "e": None}
+    assert list(flat_keys(nested)) == ["a", "a.b", "a.b.c", "a.d", "e"]

@@ -48,9 +48,11 @@ def judged(
         kept_qrels = tuple(q if q.subtopic == "0" else q._replace(subtopic="0") for q in kept_qrels)
     warnings = []
     if unknown := sorted(with_qrels - known):
+        dropped = len(qrels) - len(kept_qrels)
         warnings.append(
             f"qrels name {counted(len(unknown), 'query', 'queries')} not among the collection's "
-            f"queries (e.g. '{unknown[0]}'); {len(qrels) - len(kept_qrels)} judgements are dropped"
+            f"queries (e.g. '{unknown[0]}'); {counted(dropped, 'judgement')} "
+            f"{'is' if dropped == 1 else 'are'} dropped"
         )
     if max(q.relevance for q in kept_qrels) < relevance_level:
         warnings.append(
@@ -75,6 +77,10 @@ def read_queries(path: Path) -> tuple[list[Query], dict[str, tuple[str, ...]]]:
         queries[query_id] = Query(query_id, text, _checked_texts(value, "history", where))
         if found := _checked_texts(value, "tags", where):
             tags[query_id] = found
+    if not queries:
+        raise DataError(
+            f'{path}: no queries; expected a line such as {{"_id": "q1", "text": "..."}} for each'
+        )
     return list(queries.values()), tags
 
 
@@ -108,7 +114,8 @@ def checked_text(value: dict[str, Any], where: str, field: str = "text") -> str:
     if found is None and field == "title":
         return ""
     if found is None:
-        raise DataError(f'{where}: no "{field}"; every line needs it (it may be "" in a corpus)')
+        what = f'"{field}" is null' if field in value else f'no "{field}"'
+        raise DataError(f'{where}: {what}; every line needs it (it may be "" in a corpus)')
     if not isinstance(found, str):
         raise DataError(f'{where}: "{field}" is {_shown(found)}, expected a string')
     try:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import gzip
 import json
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -51,8 +51,17 @@ class CorpusFile:
         return self._content[0]
 
     @property
+    def doc_ids(self) -> Collection[str]:
+        return self.offsets.keys()
+
+    @property
     def summary(self) -> DocsSummary:
         return self._content[1]
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """Nothing: every line that is not blank is a doc."""
+        return ()
 
     def docs_iter(self) -> Iterator[Doc]:
         """Every document in file order; the whole corpus is checked before the first."""
@@ -100,15 +109,17 @@ def _open_bytes(path: Path) -> Iterator[IO[bytes]]:
 
 def _doc(line: bytes, where: str) -> Doc:
     try:
-        value = json.loads(line.decode("utf-8-sig"))
+        value = json.loads(line.decode("utf-8-sig").rstrip())
     except UnicodeDecodeError as error:
         raise DataError(
-            f"{where}: not UTF-8 ({error.reason}); save the file as UTF-8, for instance with iconv"
+            f"{where}: not UTF-8 ({error.reason}); save the file as UTF-8, for instance with "
+            "iconv -f GB18030 -t UTF-8"
         ) from error
     except json.JSONDecodeError as error:
         raise DataError(
-            f"{where}: not JSON ({error.msg} at column {error.colno}); "
-            'every line must be one object such as {"_id": "1", "title": "", "text": "..."}'
+            f"{where}: not JSON (column {error.colno}: {error.msg}); every line must be one object "
+            'such as {"_id": "1", "title": "", "text": "..."}'
+            + ("; for a file that is one array: jq -c '.[]'" if line.strip() == b"[" else "")
         ) from error
     if not isinstance(value, dict):
         raise DataError(f"{where}: a {type(value).__name__}, expected an object")

@@ -6,7 +6,8 @@
     qrels/<split>.tsv   query-id<TAB>corpus-id<TAB>score, under that header
 
 Also read: qrels/<split>.trec (TREC, four columns), a single qrels.tsv beside the corpus (it is the
-split "test"), and any of the files gzipped. The corpus stays on disk: see `CorpusFile`. A
+split "test"), and any of the files gzipped. The corpus stays on disk: see `CorpusFile`. Without a
+corpus.jsonl the folder corpus/ may hold .txt and .md files, one a doc: see `TextCorpus`. A
 synthetic.json says that a language model wrote queries and judgements: see `synthetic_mark`.
 """
 
@@ -27,12 +28,14 @@ from evalkit.datasets.collection import (
 )
 from evalkit.datasets.corpus import LAYOUT, CorpusFile
 from evalkit.datasets.synthetic import low_level_warning, synthetic_mark
+from evalkit.datasets.text_corpus import TextCorpus
 from evalkit.errors import ConfigError, DataError
 from evalkit.io import read_qrels
 from evalkit.types import Doc, Qrel, Query
 
 QRELS_SUFFIXES = (".tsv", ".trec", ".tsv.gz", ".trec.gz")
 SINGLE_SPLIT = "test"
+CORPUS_FILES, TEXTS = ("corpus.jsonl", "corpus.jsonl.gz"), "corpus"
 
 
 class FolderDataset:
@@ -67,7 +70,7 @@ class FolderDataset:
             what = "is a file, not a folder" if self.path.exists() else "no such folder"
             raise DataError(f"{self.path}: {what}; {LAYOUT}")
         self.dataset_id = dataset_id or f"{self.path.resolve().name}/{split}"
-        self._corpus = CorpusFile(find_file(self.path, "corpus.jsonl"))
+        self._corpus = _find_corpus(self.path)
         self._queries_file = find_file(self.path, "queries.jsonl")
         self._qrels_file = _find_qrels(self.path, split)
 
@@ -110,9 +113,10 @@ class FolderDataset:
 
     @cached_property
     def warnings(self) -> Sequence[str]:
-        missing = {q.doc_id for q in self.qrels} - self._corpus.offsets.keys()
+        missing = {q.doc_id for q in self.qrels} - set(self._corpus.doc_ids)
         return (
             *self._judgements.warnings,
+            *self._corpus.notes,
             *self._corpus.summary.warnings(missing),
             *low_level_warning(self.synthetic, self.relevance_level),
         )
@@ -147,6 +151,19 @@ def find_file(folder: Path, name: str) -> Path:
         if path.is_file():
             return path
     raise DataError(f"{folder}: no {name}; {LAYOUT}")
+
+
+def _find_corpus(folder: Path) -> CorpusFile | TextCorpus:
+    texts = folder / TEXTS
+    if texts.is_dir() and not any((folder / name).is_file() for name in CORPUS_FILES):
+        return TextCorpus(texts)
+    try:
+        return CorpusFile(find_file(folder, CORPUS_FILES[0]))
+    except DataError as error:
+        raise DataError(
+            f"{error}. Documents that are .txt and .md files go into {texts}; without queries and "
+            f"judgements see task=synthesize path={folder}"
+        ) from error
 
 
 def _split_file(folder: Path, split: str) -> Path | None:

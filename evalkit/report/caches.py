@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from evalkit.report.layout import MISSING, Cell, Column, Table, number, percent, printable
 from evalkit.report.layout import Row as TableRow
 from evalkit.report.names import display_name, label, synthetic_note
+from evalkit.report.prices import small
 from evalkit.results import Results, SystemResult
 
 if TYPE_CHECKING:
+    from evalkit.efficiency.cache_costs import CacheCosts, Spent
     from evalkit.efficiency.caches import QualityServed, Served
 
 
 class CacheRow(Protocol):
-    """One cache: queries that it holds (None: all), its threshold (None: exact), what it did."""
+    """One cache: queries that it holds (None: all), its threshold (None: exact), what it did, and
+    what a request then takes and costs."""
 
     @property
     def size(self) -> int | None: ...
@@ -25,6 +28,12 @@ class CacheRow(Protocol):
     def served(self) -> Served: ...
     @property
     def quality(self) -> QualityServed: ...
+    @property
+    def spent(self) -> Spent: ...
+
+
+# What is known of a query without a cache, and its column.
+_SPENT = {"mean_ms": "Mean (ms)", "usd_per_1k": "USD / 1,000"}
 
 
 def cache_table(
@@ -33,18 +42,16 @@ def cache_table(
     measure: str,
     rows: Sequence[CacheRow],
     log: str,
-    spent: Mapping[str, float | None],
+    costs: CacheCosts,
 ) -> Table:
-    """A row a cache. log: what the requests are, in words. spent: "mean_ms" and "usd_per_1k" of a
-    query without a cache, None where they are not known."""
+    """A row a cache. log: what the requests are, in words. costs: those of a query."""
     shown = display_name(measure)
     columns = [
         Column("Holds"), Column("Cosine from"), Column("Hits (%)"), Column("Near hits (%)"),
         Column(shown), Column("Lost by near hits", lower_is_better=True),
     ]  # fmt: skip
-    known = {name: amount for name, amount in spent.items() if amount is not None}
-    titles = {"mean_ms": "Mean (ms)", "usd_per_1k": "USD / 1,000"}
-    columns += [Column(titles[name], lower_is_better=True) for name in known]
+    known = {key: title for key, title in _SPENT.items() if vars(costs.whole)[key] is not None}
+    columns += [Column(title, lower_is_better=True) for title in known.values()]
     body: list[TableRow] = [
         (
             Cell("all" if row.size is None else f"{row.size:,}"),
@@ -53,37 +60,71 @@ def cache_table(
             Cell(f"{100 * row.served.near_rate:.1f}"),
             Cell(number(row.quality.served)),
             _lost(row.quality),
-            *(Cell(f"{(1 - row.served.hit_rate) * amount:.4g}") for amount in known.values()),
+            *(Cell(small(vars(row.spent)[key])) for key in known),
         )
         for row in rows
     ]
-    first = rows[0]
-    requests = len(first.served.log)
+    requests = len(rows[0].served.log)
     caption = " ".join(
         filter(
             None,
             [
                 f"{printable(results.dataset.dataset_id)}: caches of the results of "
                 f"{label(system.retriever, system.reranker, system.k)} over {requests:,} requests "
-                f"for {len(set(first.served.log.tolist())):,} queries ({printable(log)}).",
+                f"for {len(set(rows[0].served.log.tolist())):,} queries ({printable(log)}).",
                 synthetic_note(results.dataset),
             ],
         )
     )
-    notes = [
-        f"Without a cache: {shown} {number(first.quality.without)}"
-        + "".join(f", {titles[name]} {amount:.4g}" for name, amount in known.items())
-        + ". A hit is taken to cost nothing: looking up, and for a cosine encoding the query, was "
-        "not measured.",
-        f"Lost: the mean over requests of what a query loses by another's ranking, under its own "
-        f"judgements; in brackets {percent(results.level)} intervals over queries.",
-    ]
-    if first.quality.judged < 1:
-        notes.append(
-            f"Quality is of the {100 * first.quality.judged:.1f} % of requests whose query is "
-            "judged; hits are of all."
+    notes = tuple(_notes(results, system, measure, rows, costs, known))
+    return Table(caption, tuple(columns), (tuple(body),), notes, "caches")
+
+
+def _notes(
+    results: Results,
+    system: SystemResult,
+    measure: str,
+    rows: Sequence[CacheRow],
+    costs: CacheCosts,
+    known: Mapping[str, str],
+) -> Iterator[str]:
+    shown, quality = display_name(measure), rows[0].quality
+    yield (
+        f"Without a cache: {shown} {number(quality.without)}"
+        + "".join(f", {title} {small(vars(costs.whole)[key])}" for key, title in known.items())
+        + f". A query counts as often as it is asked; each once, {shown} is "
+        f"{number(system.measures[measure])}."
+    )
+    if known:
+        yield _lookups(costs, any(row.threshold is not None for row in rows))
+    yield (
+        "Shares are of all requests; near hits are among the hits, and each cache is empty at "
+        "first. Lost: the mean over requests of what a query loses by another's ranking, under its "
+        f"own judgements; in brackets {percent(results.level)} intervals over queries."
+    )
+    if quality.judged < 1:
+        yield (
+            f"Quality is of the {100 * quality.judged:.1f} % of requests whose query is judged; "
+            "hits are of all."
         )
-    return Table(caption, tuple(columns), (tuple(body),), tuple(notes), "caches")
+
+
+def _lookups(costs: CacheCosts, semantic: bool) -> str:
+    """What is counted of a hit."""
+    exact = "Looking up a text, and the search among the vectors held, is taken to cost nothing."
+    if not semantic:
+        return "Looking up a text is taken to cost nothing."
+    if costs.encoder is None or costs.encoding.mean_ms is None:
+        return (
+            f"{exact} {MISSING}: what encoding a query for its cosines takes was not measured; "
+            "make the run with a retriever of this model, and latency=on."
+        )
+    shared = "goes on with that vector" if costs.shared else "takes the system's time on top"
+    return (
+        f"{exact} For its cosines a request without an exact hit is encoded, "
+        f"{small(costs.encoding.mean_ms)} ms as measured for {printable(costs.encoder)}; a miss "
+        f"{shared}."
+    )
 
 
 def _lost(quality: QualityServed) -> Cell:

@@ -50,8 +50,9 @@ def _pareto(spent: str) -> Callable[[str, str], str]:
 _CAPTIONS: dict[str, Callable[[str, str], str]] = {
     "latency_over_k": lambda m, level: (
         "Latency of a query over the number K of candidates reranked: the median, a band from it "
-        "to the 95th percentile, dotted the 99th. In a legend with figures: T(K) = a + b·K, "
-        "fitted to the means. First stages dashed."
+        f"to the 95th percentile, dotted the 99th; whiskers: {level} bootstrap intervals of the "
+        "median. In a legend with figures: T(K) = a + b·K, fitted to the means. First stages "
+        "dashed."
     ),
     "over_k": lambda m, level: (
         f"{m} over the number K of candidates reranked. Dashed: first stages, their intervals not "

@@ -9,7 +9,7 @@ import numpy as np
 from evalkit.report.layout import DIGITS, MISSING, Cell
 from evalkit.report.names import is_quality
 from evalkit.results import SystemResult
-from evalkit.statistics.markers import Marks
+from evalkit.statistics.markers import SYMBOLS, Marks
 
 Interval = tuple[float, float] | None
 
@@ -34,6 +34,16 @@ def value_cells(
         signs=signs,
         rank=is_quality(measure),
     )
+
+
+def legend(marks: Marks, columns: Sequence[Sequence[Cell]]) -> tuple[str, ...]:
+    """The lines of `marks.legend`, and which of its marks no cell has: nothing was found there."""
+    if not marks.legend:
+        return ()
+    seen = {sign for column in columns for cell in column for sign in cell.sign}
+    unseen = [s for s in SYMBOLS if f" {s} " in marks.legend[0] and s not in seen]
+    none = [f"No value here is marked {', '.join(unseen)}."] if unseen else []
+    return (marks.legend[0], *none, *marks.legend[1:])
 
 
 def number_cells(

@@ -12,9 +12,11 @@ import numpy as np
 
 from evalkit.efficiency.fronts import judged_by
 from evalkit.report.cells import interval, number_cells, value_cells
+from evalkit.report.efficiency_notes import notes_beside
 from evalkit.report.layout import MISSING, Cell, Column, Row, Table, number, percent, printable
 from evalkit.report.names import display_name
-from evalkit.report.prices import about_machine, of_dataset, small
+from evalkit.report.prices import about_machine, of_dataset, three_figures
+from evalkit.report.wording import about_intervals
 from evalkit.results import Results, SystemResult
 
 _FRONTIER, _DOMINATED, _BEYOND = "frontier", "dominated", "dominated*"
@@ -56,7 +58,7 @@ def _spent_columns(
         known = {system["system"]: system["spent"] for system in front["systems"]}
         values = [known.get(system.run_name, np.nan) for system in systems]
         column = Column(titles[front["axis"]], lower_is_better=True)
-        found.append((column, number_cells(values, rank=False, text=small)))
+        found.append((column, number_cells(values, rank=False, text=three_figures)))
     return found
 
 
@@ -101,7 +103,7 @@ def _standing(place: Mapping[str, Any] | None) -> str:
 
 
 def _notes(results: Results, cost: Mapping[str, Any]) -> list[str]:
-    notes = []
+    notes = [about_intervals(results)]
     if (results.efficiency.get("pareto") or {}).get("axes"):
         notes.append(
             "Dominated: another system is at least as good and spends no more, and is better in "
@@ -128,7 +130,7 @@ def _notes(results: Results, cost: Mapping[str, Any]) -> list[str]:
     for note, names in reasons.items():
         of = "all systems" if len(names) == len(cost["systems"]) else ", ".join(names)
         notes.append(f"No cost of {printable(of)}: {printable(note)}.")
-    return notes
+    return [*notes, *notes_beside(results)]
 
 
 def knee_table(results: Results) -> Table:
@@ -144,7 +146,7 @@ def knee_table(results: Results) -> Table:
                 Cell(", ".join(str(k) for k in curve["ks"])),
                 Cell(MISSING if curve["k"] is None else str(curve["k"])),
                 Cell(MISSING if gain is None else str(gain["larger_k"])),
-                Cell(MISSING) if gain is None else Cell(number(gain["gain"]), _pair(gain["ci"])),
+                Cell(MISSING) if gain is None else Cell(f"{gain['gain']:+.4f}", _pair(gain["ci"])),
             )
         )
     columns = (
@@ -153,9 +155,10 @@ def knee_table(results: Results) -> Table:
     )  # fmt: skip
     measure = display_name(pareto["measure"])
     notes = (
-        "K=0: the first stage. Knee: the smallest K that no larger one beats; of each larger K the "
-        f"{percent(pareto['level'])} interval of the paired gain includes zero. The intervals are "
-        "not corrected for how many are looked at.",
+        "K=0: the first stage. Knee: the smallest K that no larger one beats: for each larger one "
+        f"the {percent(pareto['level'])} bootstrap interval of the paired gain, in brackets, "
+        "includes zero or lies below it. The intervals are not corrected for how many are looked "
+        "at.",
         f"{MISSING}: the largest K still gains over all others, or there are too few queries.",
     )
     caption = f"{of_dataset(results)} Where {measure} over K levels off."

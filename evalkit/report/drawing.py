@@ -13,6 +13,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
+
 from evalkit.report.cells import interval
 from evalkit.report.compare import reranked
 from evalkit.report.fonts import fonts
@@ -31,6 +33,9 @@ FONT_PT = 8
 SMALL_PT = 6.5  # inside panels and cells; at least the 6 points that stay legible on paper
 LINE_IN = 0.15
 LOG_FROM = 20.0  # ratio of values; a linear axis would press some into its first twentieth
+# Decades × letters of the longest figure that a column has room for at 1, 2 and 5: two decades of
+# four letters.
+_LOG_ROOM = 9
 Pipeline = tuple[str, str]
 Styles = dict[Pipeline, dict[str, Any]]
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
@@ -121,15 +126,25 @@ def _title(results: Results) -> str:
 
 
 def log_scale(axis: Axis) -> None:
-    """A logarithmic axis with plain figures at 1, 2, 5, 10, …, which have room over few decades."""
+    """A logarithmic axis with plain figures at 1, 2, 5, 10, …, or at 1, 10, … where those have no
+    room: over many decades, or across where the figures are long."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-    (axis.axes.set_xscale if axis is axis.axes.xaxis else axis.axes.set_yscale)("log")
+    across = axis is axis.axes.xaxis
+    (axis.axes.set_xscale if across else axis.axes.set_yscale)("log")
     low, high = axis.get_view_interval()
-    steps = (1.0, 2.0, 5.0) if high / low < 300 else (1.0,)
+    decades = float(np.log10(high / low))
+    longest = max(len(plain(10.0 ** np.floor(np.log10(end)))) for end in (low, high))
+    fits = not across or decades * longest < _LOG_ROOM
+    steps = (1.0, 2.0, 5.0) if decades < 2.5 and fits else (1.0,)
     axis.set_major_locator(LogLocator(base=10, subs=steps))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: plain(value)))
     axis.set_minor_formatter(NullFormatter())
+
+
+def plain(value: float) -> str:
+    """A tick's figure, never as a power of ten: 20, 0.00002."""
+    return np.format_float_positional(value, precision=6, fractional=False, trim="-")
 
 
 def styles_of(results: Results) -> Styles:

@@ -11,7 +11,14 @@ from typing import Any
 import numpy as np
 
 from evalkit.report.cells import digits_for, number_cells, value_cells
-from evalkit.report.efficiency_notes import PERCENTILES, about, notes, notes_of_models
+from evalkit.report.efficiency_notes import (
+    PERCENTILES,
+    about,
+    has_intervals,
+    notes,
+    notes_of_means,
+    notes_of_models,
+)
 from evalkit.report.footprint import footprint_tables
 from evalkit.report.layout import MISSING, Cell, Column, Row, Table, percent, printable
 from evalkit.report.names import display_name, is_quality
@@ -52,7 +59,7 @@ def latency_table(results: Results) -> Table:
     digits = digits_for([total["p50_ms"] for total in totals], most=2)
     columns: list[tuple[Column, list[Cell]]] = [
         *_names(records),
-        (Column("N"), [Cell("all" if n is None else str(n)) for _ in records]),
+        *([] if n is None else [(Column("N"), [Cell(str(n)) for _ in records])]),
         (
             _ms("Rerank p50"),
             _time_cells([r["stages"].get("rerank") for r in records], "p50_ms", digits),
@@ -69,7 +76,20 @@ def latency_table(results: Results) -> Table:
         f"{about(results)} Latency of a query in milliseconds, from the query to its list of "
         f"documents; {display_name(measure)} {at}."
     )
-    return Table(caption, *_set(columns, records), notes=notes(results), name="latency")
+    shown = any(cell.interval for cell in columns[-1][1])
+    said = [*_of_quality(results, display_name(measure), shown), *notes(results)]
+    return Table(caption, *_set(columns, records), notes=tuple(said), name="latency")
+
+
+def _of_quality(results: Results, name: str, shown: bool) -> list[str]:
+    """A note where the only intervals are those of quality; with others, one is of them all."""
+    if not shown or has_intervals(results):
+        return []
+    queries = len(results.query_ids)
+    return [
+        f"In brackets: {percent(results.level)} bootstrap intervals of {name} over its "
+        f"{queries:,} queries."
+    ]
 
 
 def stage_table(results: Results) -> Table:
@@ -98,6 +118,7 @@ def stage_table(results: Results) -> Table:
         "is then in the stage that it runs in, which for a retriever is retrieval.",
         "CV: standard deviation over mean of all times of a system; CV of repeats: of one query "
         "asked again, which is the machine's noise alone.",
+        *notes_of_means(results),
     )
     return Table(caption, *_set(columns, records), notes=notes, name="latency_stages")
 

@@ -20,18 +20,19 @@ _MOST_NAMED = 3
 
 
 def about(results: Results) -> str:
+    words = f"{printable(results.dataset.dataset_id)}: {_asked(results)}"
+    return " ".join(filter(None, [words, synthetic_note(results.dataset)]))
+
+
+def _asked(results: Results) -> str:
+    """How many queries were timed, how often, and where."""
     protocol = results.efficiency["latency"]["protocol"]
     repeats = protocol["repeats"]
     device = results.manifest.get("device")
-    mark = synthetic_note(results.dataset)
-    return " ".join(
-        [
-            f"{printable(results.dataset.dataset_id)}: {protocol['queries']:,} of "
-            f"{protocol['queries_of_dataset']:,} queries, one at a time, {repeats} "
-            f"{'time' if repeats == 1 else 'times'} each"
-            + (f", on {printable(str(device))}." if device else "."),
-            *([mark] if mark else []),
-        ]
+    return (
+        f"{protocol['queries']:,} of {protocol['queries_of_dataset']:,} queries, one at a time, "
+        f"{repeats} {'time' if repeats == 1 else 'times'} each"
+        + (f", on {printable(str(device))}." if device else ".")
     )
 
 
@@ -39,9 +40,9 @@ def notes(results: Results) -> tuple[str, ...]:
     """What a reader must know so as not to misread the times."""
     section = results.efficiency["latency"]
     protocol, systems = section["protocol"], section["systems"]
-    known = any(s["stages"]["total"]["ci"]["p50_ms"][0] is not None for s in systems)
+    known = has_intervals(results)
     said = [
-        f"In brackets: {percent(protocol['ci_level'])} bootstrap intervals over queries."
+        _in_brackets(protocol)
         if known
         else f"{protocol['queries']} queries are too few for intervals, and so for ranks; ask more "
         "(latency.queries, latency.budget_s).",
@@ -64,6 +65,39 @@ def notes(results: Results) -> tuple[str, ...]:
             f"{', '.join(lacking)}: {samples} times are too few to support it; ask more queries "
             "(latency.queries, latency.budget_s)."
         )
+    said += _conditions(section)
+    return tuple(said)
+
+
+def notes_of_means(results: Results) -> tuple[str, ...]:
+    """What a reader must know of mean times, as of percentiles: intervals, noise, the machine."""
+    section = results.efficiency["latency"]
+    brackets = [_in_brackets(section["protocol"])] if has_intervals(results) else []
+    return (*brackets, *_conditions(section))
+
+
+def notes_beside(results: Results) -> tuple[str, ...]:
+    """What a reader must know of mean times in a table that is about something else."""
+    section = results.efficiency.get("latency")
+    if not section or "protocol" not in section:
+        return ()
+    return (f"Times: {_asked(results)}", *_conditions(section))
+
+
+def has_intervals(results: Results) -> bool:
+    """Whether any system was asked enough queries for intervals of its latency."""
+    systems = results.efficiency["latency"]["systems"]
+    return any(s["stages"]["total"]["ci"]["p50_ms"][0] is not None for s in systems)
+
+
+def _in_brackets(protocol: Mapping[str, Any]) -> str:
+    return f"In brackets: {percent(protocol['ci_level'])} bootstrap intervals over queries."
+
+
+def _conditions(section: Mapping[str, Any]) -> list[str]:
+    """What the times were measured under: noise, short lists, other programs, the time budget."""
+    protocol, systems = section["protocol"], section["systems"]
+    said = []
     noisy = [s for s in systems if (s["stages"]["total"]["repeat_cv"] or 0) > _NOISY]
     if noisy:
         worst = max(noisy, key=lambda s: s["stages"]["total"]["repeat_cv"])
@@ -81,7 +115,7 @@ def notes(results: Results) -> tuple[str, ...]:
         )
     skipped = protocol["skipped"]
     said += [f"{printable(s['system'])} is not measured: {printable(s['reason'])}" for s in skipped]
-    return tuple(said)
+    return said
 
 
 def _without_interval(section: Mapping[str, Any]) -> list[str]:
@@ -152,8 +186,9 @@ def notes_of_models(models: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
         "residual are of the means at the K measured, not of single queries.",
         *(
             [
-                f"Predicted, not measured; K={', '.join(map(str, outside))} lies outside of the K "
-                "that were measured, where the line need not hold."
+                f"Predicted, not measured; K={', '.join(map(str, outside))} "
+                f"{'lies' if len(outside) == 1 else 'lie'} outside of the K that were measured, "
+                "where the line need not hold."
             ]
             if outside
             else []

@@ -7,6 +7,9 @@ from collections.abc import Sequence
 from html import escape
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from evalkit.report.cells import digits_for, number_cells
 from evalkit.report.layout import MISSING, Cell, Column, Row, Table, number, printable
 from evalkit.report.names import display_name
 from evalkit.report.page import page
@@ -22,7 +25,8 @@ if TYPE_CHECKING:
 # A part of a text, and whether it is highlighted.
 Piece = tuple[str, bool]
 Excerpt = Sequence[Piece]
-_SCORE_DIGITS = 4
+# Significant figures of the smallest score of a stage, and digits after the point at most.
+_SCORE_FIGURES, _SCORE_DIGITS = 4, 5
 NO_TEXT = "(judged, but not in the collection)"
 
 
@@ -33,15 +37,14 @@ def stage_table(found: Explanation) -> Table:
         Column("Judged", "left"),
         *(Column(f"{printable(stage)}{part}") for stage in found.stages for part in ("", " score")),
     )
-    rows: list[Row] = []
-    for doc in found.docs:
-        cells = [Cell(_name(doc)), Cell(_grade(doc))]
-        for stage in found.stages:
-            at = doc.standings.get(stage)
-            cells.append(Cell(MISSING if at is None else f"#{at.rank}"))
-            score = None if at is None else at.score
-            cells.append(Cell(MISSING if score is None else f"{score:.{_SCORE_DIGITS}g}"))
-        rows.append(tuple(cells))
+    cells = [[Cell(_name(doc)) for doc in found.docs], [Cell(_grade(doc)) for doc in found.docs]]
+    for stage in found.stages:
+        places = [doc.standings.get(stage) for doc in found.docs]
+        cells.append([Cell(MISSING if at is None else f"#{at.rank}") for at in places])
+        scores = [np.nan if at is None or at.score is None else at.score for at in places]
+        digits = digits_for(scores, _SCORE_FIGURES, _SCORE_DIGITS)
+        cells.append(number_cells(scores, digits, rank=False))
+    rows: list[Row] = list(zip(*cells, strict=True))
     values = ", ".join(f"{display_name(m)} {number(v)}" for m, v in found.measures.items())
     notes = [f"This query under {printable(found.system)}: {values}."]
     if any(at.score is None for doc in found.docs for at in doc.standings.values()):

@@ -69,5 +69,5 @@ def _notes(docs: Mapping[str, Any] | None, left_out: Sequence[str], has_texts: b
         notes.append("Their grades were not saved with this output: run it again to see them.")
     if left_out:
         notes.append(f"Not on this page, but in per_query.parquet: {', '.join(left_out)}.")
-    notes.append("Why a document is where it is: task=explain query_id=….")
+    notes.append("Why a document is where it is: task=explain path=OUTPUT query_id=ID.")
     return notes

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from evalkit.report.cells import value_cells
+import numpy as np
+
+from evalkit.report.cells import legend, value_cells
 from evalkit.report.layout import MISSING, Cell, Column, Row, Table, printable
-from evalkit.report.names import display_name, is_recall
+from evalkit.report.names import cutoff_of, display_name, is_recall
 from evalkit.report.wording import caption, deepest, notes
 from evalkit.results import Results
 from evalkit.statistics.markers import Marks, markers
@@ -26,11 +28,12 @@ def grid_table(results: Results) -> Table:
     picks = [_Pick(display_name(m), m, None) for m in results.measure_names]
     about = f"N: rankings are measured uncut, {deepest(results)}."
     marks = markers(results)
+    groups = _groups(results, picks, marks)
     return Table(
         caption(results, [about]),
         _columns(picks),
-        _groups(results, picks, marks),
-        (*marks.legend, *notes(results)),
+        groups,
+        (*legend(marks, [row for group in groups for row in group]), *notes(results)),
         "grid",
     )
 
@@ -38,13 +41,15 @@ def grid_table(results: Results) -> Table:
 def cutoff_table(results: Results) -> Table:
     """What is lost when only N documents go downstream: a column per N, and one uncut.
 
-    Shows the primary measure, and recall where it is among the measures.
+    Shows the primary measure, and recall where it is among the measures. An N that a measure does
+    not read beyond, such as 10 for NDCG@10, has no column: it would be the uncut one again.
     """
     ns = sorted({s.n for s in results.systems if s.n is not None})
     picks = [
         _Pick(f"{display_name(m)}, {'uncut' if n is None else f'N={n}'}", m, n)
         for m in primary_and_recall(results)
         for n in (*ns, None)
+        if n is None or not _is_uncut(results, m, n)
     ]
     shown = f" ({', '.join(map(str, ns))})" if ns else ""
     about = (
@@ -52,7 +57,42 @@ def cutoff_table(results: Results) -> Table:
         f"ranks below N count as not relevant. Uncut: {deepest(results)}."
     )
     groups = _groups(results, picks)
-    return Table(caption(results, [about]), _columns(picks), groups, name="cutoffs")
+    lead = "Rankings cut to N documents."
+    return Table(
+        caption(results, [about], lead), _columns(picks), groups, _alike(results), "cutoffs"
+    )
+
+
+def _is_uncut(results: Results, measure: str, n: int) -> bool:
+    """Whether the cut takes nothing that the measure reads, and every value is the uncut one.
+
+    Both: a measure that first skips unjudged documents reads beyond its cutoff.
+    """
+    cutoff = cutoff_of(measure)
+    if cutoff is None or n < cutoff:
+        return False
+    uncut = {(s.retriever, s.reranker, s.k): s.values[measure] for s in results.uncut}
+    equal = [
+        np.array_equal(s.values[measure], uncut[key], equal_nan=True)
+        for s in results.systems
+        if s.n == n and (key := (s.retriever, s.reranker, s.k)) in uncut
+    ]
+    return bool(equal) and all(equal)
+
+
+def _alike(results: Results) -> tuple[str, ...]:
+    """A note on each N that has no column of its own."""
+    ns = sorted({s.n for s in results.systems if s.n is not None})
+    found: dict[tuple[int, ...], list[str]] = {}
+    for measure in primary_and_recall(results):
+        alike = tuple(n for n in ns if _is_uncut(results, measure, n))
+        if alike:
+            found.setdefault(alike, []).append(display_name(measure))
+    return tuple(
+        f"N={', '.join(map(str, alike))}: as uncut, {' and '.join(measures)} "
+        f"{'reads' if len(measures) == 1 else 'read'} no further."
+        for alike, measures in found.items()
+    )
 
 
 def primary_and_recall(results: Results) -> list[str]:

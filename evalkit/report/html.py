@@ -12,7 +12,7 @@ from evalkit.report.compare import best_of, compare, own_first_stage, reranked
 from evalkit.report.details import details_html
 from evalkit.report.explorer import SCRIPTS, explorer_html
 from evalkit.report.headline import difference, headline
-from evalkit.report.layout import printable
+from evalkit.report.layout import printable, unbroken
 from evalkit.report.names import display_name, synthetic_note
 from evalkit.report.page import page
 from evalkit.report.provenance import configuration_html, dataset_html, environment_html
@@ -100,8 +100,8 @@ def _other_tables(results: Results) -> str:
 
 def _headline(results: Results) -> str:
     lead, *rest = headline(results)
-    paragraphs = "".join(f"\n<p>{escape(text)}</p>" for text in rest)
-    return f'<p class="lead">{escape(lead)}</p>{paragraphs}'
+    paragraphs = "".join(f"\n<p>{escape(unbroken(text))}</p>" for text in rest)
+    return f'<p class="lead">{escape(unbroken(lead))}</p>{paragraphs}'
 
 
 def _plots(results: Results, plots: Mapping[str, bytes]) -> str:
@@ -109,7 +109,7 @@ def _plots(results: Results, plots: Mapping[str, bytes]) -> str:
     for name, image in plots.items():
         if not name.endswith(".png"):
             continue
-        caption = escape(caption_of(results, name))
+        caption = escape(unbroken(caption_of(results, name)))
         data = base64.b64encode(image).decode("ascii")
         figures.append(
             f'<figure><img src="data:image/png;base64,{data}" alt="{caption}">'
@@ -138,4 +138,4 @@ def _queries(results: Results, texts: Mapping[str, str]) -> str:
     figures = [to_html(replace(t, caption=f"{t.caption} {mark}".strip())) for t in shown]
     none = {0: "No query gains or loses.", 1: "All that differ, differ the same way."}
     last = [f"<p>{none[len(shown)]}</p>"] if len(shown) in none else []
-    return "\n".join([f"<p>{escape(intro)}</p>", *figures, *last])
+    return "\n".join([f"<p>{escape(unbroken(intro))}</p>", *figures, *last])

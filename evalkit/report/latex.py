@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from evalkit.report.latex_text import escaped, needs_of, with_minus
-from evalkit.report.layout import LOWER, Cell, Row, Table, width
+from evalkit.report.layout import LOWER, Cell, Row, Table, unbroken, width
 
 # Characters of the widest row, two columns of a page, in \small; above it in \footnotesize, and
 # above that turned sideways: what is left of 10 pt type by then is 6 pt.
@@ -26,6 +26,8 @@ _SMALLER = 0.85
 # Longer names are broken, at their signs, within this many characters of half an em.
 _LONGEST_NAME = 24
 _BREAKS = re.compile(r"(?<=[_/+.=:,@-])(?=\w)")
+# Words of a heading, with what belongs to them: "p50 (ms) ↓", "/ month".
+_HEADING_WORDS = re.compile(rf"(?:/ )?[^ ]+(?: \([^ ]+\))?(?: {LOWER})?")
 _UNDER = r"\evalkitci"
 _UNDER_DEFINED = (
     r"\providecommand{\evalkitci}[2]{\begin{tabular}[t]{@{}r@{}}#1\\[-2pt]"
@@ -81,20 +83,20 @@ def _environment(table: Table, form: _Form, labelled: bool) -> str:
         body += [r"\addlinespace"] if i else []
         for before, row in zip([None, *group], group, strict=False):
             body.append(" & ".join(_cells(table, row, before)) + r" \\")
-    notes = [*_marks(table), *map(escaped, table.notes)]
+    notes = [*_marks(table), *(escaped(unbroken(note)) for note in table.notes)]
     below = [rf"\par\smallskip\raggedright\footnotesize {' '.join(notes)}"] if notes else []
     lines = [
         rf"\begin{{{form.environment}}}",
         r"\centering",
         r"\setlength{\belowcaptionskip}{4pt}",  # classes mean captions to stand below
-        rf"\caption{{{escaped(table.caption)}}}",
+        rf"\caption{{{escaped(unbroken(table.caption))}}}",
         *([rf"\label{{tab:{_slug(table.name)}}}"] if table.name and labelled else []),
         *([rf"{form.size}\setlength{{\tabcolsep}}{{4pt}}"] if form.size else []),
         # No wider than the line; narrower ones keep their size.
         r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
         rf"\begin{{tabular}}{{{''.join(_kind(table, i) for i in range(len(table.columns)))}}}",
         r"\toprule",
-        " & ".join(escaped(column.heading) for column in table.columns) + r" \\",
+        " & ".join(_heading(table, i) for i in range(len(table.columns))) + r" \\",
         r"\midrule",
         *body,
         r"\bottomrule",
@@ -124,9 +126,34 @@ def _form(table: Table) -> _Form:
 
 def _column_width(table: Table, i: int) -> int:
     """In characters of the table's type."""
-    intervals = [round(_SMALLER * len(row[i].interval_text)) for row in table.rows]
-    texts = max([width(table.columns[i].heading), _longest(table, i), *intervals])
+    texts = max(_body_width(table, i), *map(width, _heading_lines(table, i)))
     return min(texts, _LONGEST_NAME) if table.columns[i].align == "left" else texts
+
+
+def _body_width(table: Table, i: int) -> int:
+    intervals = [round(_SMALLER * len(row[i].interval_text)) for row in table.rows]
+    return max([_longest(table, i), *intervals])
+
+
+def _heading(table: Table, i: int) -> str:
+    """On several lines, the last of which all headings share, where it is wider than its column."""
+    lines = list(map(escaped, _heading_lines(table, i)))
+    if len(lines) == 1:
+        return lines[0]
+    return rf"\shortstack[{table.columns[i].align[0]}]{{{(chr(92) * 2).join(lines)}}}"
+
+
+def _heading_lines(table: Table, i: int) -> list[str]:
+    """The heading, broken at spaces to the width of what stands below it; units stay whole."""
+    words = _HEADING_WORDS.findall(table.columns[i].heading)
+    wide = max([_body_width(table, i), *map(width, words)])
+    lines = words[:1]
+    for word in words[1:]:
+        if width(f"{lines[-1]} {word}") <= wide:
+            lines[-1] += f" {word}"
+        else:
+            lines.append(word)
+    return lines or [""]
 
 
 def _longest(table: Table, i: int) -> int:

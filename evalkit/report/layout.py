@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import unicodedata
 from dataclasses import dataclass, field
 from typing import Literal
@@ -10,6 +11,7 @@ from typing import Literal
 DIGITS = 4
 MISSING = "–"
 LOWER = "↓"
+_GLUED = re.compile(r"(?<=\d) (?=%)|(?<=[†‡§¶‖]) ")
 
 
 @dataclass(frozen=True)
@@ -112,6 +114,11 @@ def printable(text: str) -> str:
     """`text` on one line; control characters and lone surrogates, which break files, become "�"."""
     kinds = ((char, unicodedata.category(char)) for char in " ".join(text.split()))
     return "".join("\N{REPLACEMENT CHARACTER}" if kind in ("Cc", "Cs") else c for c, kind in kinds)
+
+
+def unbroken(text: str) -> str:
+    """`text` with no-break spaces where a line must not end: "95 %", "† bm25"."""
+    return _GLUED.sub("\N{NO-BREAK SPACE}", text)
 
 
 def width(text: str) -> int:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from evalkit.efficiency.load_levels import SLOWED, slowed
 from evalkit.efficiency.load_summary import LEAST_BEYOND, TOLERANCE
 from evalkit.report.layout import MISSING, Cell, Column, Row, Table, percent, printable
 
@@ -75,6 +76,7 @@ def open_table(found: Mapping[str, Any]) -> Table:
         f"{MISSING}: fewer than {LEAST_BEYOND} requests lie beyond the percentile, or, for theory, "
         "the queue has no limit.",
         *_few(found),
+        *_slowed(found),
         *(_saturation(system) for system in found["systems"] if system["open_loop"]),
     )
     return Table(caption, columns, groups, notes)
@@ -118,7 +120,27 @@ def _saturation(system: Mapping[str, Any]) -> str:
     if behind is None:
         return f"{name}: {most}it keeps up with {_three(max(held))}, the highest offered."
     kept, lost = _three(max(held)), _three(behind)
-    return f"{name}: {most}it keeps up with {kept}, and falls behind at {lost}."
+    told = f"{name}: {most}it keeps up with {kept}, and falls behind at {lost}"
+    if any(loop["offered_qps"] == behind for loop in slowed(system["open_loop"])):
+        return f"{told}, where it was slower than in the closed loops: see above."
+    return f"{told}."
+
+
+def _slowed(found: Mapping[str, Any]) -> list[str]:
+    """Of rows that do not tell what the system can do, or tell that it slows down."""
+    rows = [
+        f"{printable(system['system'])} at {_three(loop['offered_qps'])} "
+        f"({loop['service']['times_closed']:.1f} times)"
+        for system in found["systems"]
+        for loop in slowed(system["open_loop"])
+    ]
+    if not rows:
+        return []
+    return [
+        f"Served at least {SLOWED:g} times as slowly as in the closed loops: {', '.join(rows)}. "
+        "The machine was busy with something else, or the system is slower under load; measure "
+        "again before you go by these rows."
+    ]
 
 
 def _theory(protocol: Mapping[str, Any]) -> str:

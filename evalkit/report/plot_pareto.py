@@ -122,6 +122,8 @@ def pareto(results: Results, measure: str, spent: Sequence[Spent], xlabel: str) 
 def _number(axes: Axes, points: Sequence[tuple[float, float]]) -> None:
     """1, 2, … beside the points of the frontier, above which nothing is; where points are close,
     the numbers climb in steps so that each can be read."""
+    from matplotlib.patheffects import Normal, Stroke
+
     places = axes.transAxes.inverted().transform(axes.transData.transform(points))
     step, last = 0, -np.inf
     for number, (point, (across, _)) in enumerate(zip(points, places, strict=True), 1):
@@ -132,6 +134,8 @@ def _number(axes: Axes, points: Sequence[tuple[float, float]]) -> None:
             str(number), point, (-3, 3 + (SMALL_PT + 2) * step), textcoords="offset points",
             ha="right", fontsize=SMALL_PT, fontweight="bold",
             arrowprops=_LEADER if step else None,
+            # Whiskers and steps run behind the numbers.
+            path_effects=[Stroke(linewidth=1.5, foreground="white"), Normal()],
         )  # fmt: skip
 
 

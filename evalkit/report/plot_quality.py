@@ -159,7 +159,9 @@ def scale_of_k(axes: Axes, ks: Sequence[int], narrow: bool) -> None:
         axes.set_xscale("log")
     axes.minorticks_off()
     log = axes.get_xscale() == "log"
-    labelled = apart(ks, log, 0.3 if narrow else 0.1)
+    # A third of the width has room for three labels of three digits, or four of two.
+    gap = 0.05 + 0.085 * len(str(max(ks, default=0))) if narrow else 0.1
+    labelled = apart(ks, log, gap)
     axes.set_xticks(ks, [str(k) if k in labelled else "" for k in ks])
 
 

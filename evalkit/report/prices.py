@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -95,6 +96,13 @@ def small(value: float | None) -> str:
     if value >= 100:
         return f"{value:,.0f}"
     return np.format_float_positional(value, precision=3, fractional=False, trim="-")
+
+
+def three_figures(value: float) -> str:
+    """As `small`, its last zeros kept: the numbers of one column are equally exact."""
+    if value >= 100:
+        return small(value)
+    return f"{Decimal(f'{value:.2e}'):f}"
 
 
 def price_table(results: Results) -> Table:

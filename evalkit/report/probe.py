@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from evalkit.inspection.robustness import Effect, ProbeResult, TargetMoves
 
 _LONGEST_EXAMPLE = 80
+_SCORE_DIGITS = 2  # of a change in standard deviations
 
 
 def probe_tables(results: Sequence[ProbeResult], measure: str, n: int, level: float) -> list[Table]:
@@ -27,12 +28,12 @@ def unchanged_note(results: Sequence[ProbeResult]) -> str:
 
 def _table(found: ProbeResult, measure: str, n: int, level: float) -> Table:
     name, probe = display_name(measure), found.probe
-    columns = [Column("System", "left"), Column(name), Column("probed"), Column("Loss")]
+    columns = [Column("System", "left"), Column(name), Column(f"{name}, probed"), Column("Loss")]
     of_docs = probe.changes != "query"
     if of_docs:
         columns += [
-            Column("Median rank of the document"), Column("probed"), Column(f"In top {n}"),
-            Column("probed"), Column("Its score, in σ"), Column("fell"),
+            Column("Median rank"), Column("Median rank, probed"), Column(f"In top {n}"),
+            Column(f"In top {n}, probed"), Column("Change of score, in σ"), Column("Score fell"),
         ]  # fmt: skip
     rows = [_row(effect, measure) for effect in found.effects]
     count = len(found.changed)
@@ -56,7 +57,8 @@ def _row(effect: Effect, measure: str) -> Row:
 
 def _target_cells(targets: TargetMoves) -> list[Cell]:
     if targets.scored:
-        score = Cell(f"{targets.shift:+.2f}", targets.shift_interval)
+        digits = _SCORE_DIGITS
+        score = Cell(f"{targets.shift:+.{digits}f}", targets.shift_interval, digits=digits)
     else:
         score = Cell(MISSING)
     return [
@@ -76,8 +78,10 @@ def _notes(found: ProbeResult, of_docs: bool) -> tuple[str, ...]:
             " rerankers score the new text."
         )
         notes.append(
-            "Its score: mean change, in standard deviations of the system's scores for the query's "
-            "documents; fell: share of documents. Both of those that were scored both times."
+            "Rank, top and score are the changed document's; one not retrieved has the rank "
+            "below the deepest. Change of score: the mean, in standard deviations of the system's "
+            "scores for the query's documents; fell: share of documents. Both of those that were "
+            "scored both times."
         )
     else:
         line = found.changed[0]

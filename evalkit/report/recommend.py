@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 from evalkit.efficiency.budget import Candidate
@@ -105,10 +106,7 @@ def evidence_table(found: Recommendation) -> Table:
                 number(candidate.system.measures[found.measure]),
                 interval(candidate.system, found.measure),
             ),
-            *(
-                Cell(small(candidate.spent.get(name)), candidate.intervals.get(name), digits=1)
-                for name in limits
-            ),
+            *(_amount(candidate.spent.get(name), candidate.intervals.get(name)) for name in limits),
             Cell(_verdict(found, candidate)),
         )
         for candidate in [*fitting, *found.ruled_out]
@@ -125,6 +123,12 @@ def evidence_table(found: Recommendation) -> Table:
         "many systems are compared.",
     )
     return Table(f"Within the budget: {given}.", columns, (tuple(rows),), notes, "recommendation")
+
+
+def _amount(value: float | None, interval: tuple[float, float] | None) -> Cell:
+    """To three significant figures, and its interval to as many decimals."""
+    digits = 0 if not value else max(2 - math.floor(math.log10(value)), 0)
+    return Cell(small(value), interval, digits=digits)
 
 
 def _verdict(found: Recommendation, candidate: Candidate) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from evalkit.report.csv import to_csv
 from evalkit.report.latex import to_latex
-from evalkit.report.layout import Cell, Column, Table, width
+from evalkit.report.layout import Cell, Column, Table, unbroken, width
 
 if TYPE_CHECKING:
     import rich.table
@@ -113,9 +113,10 @@ def to_html(table: Table) -> str:
         for group in table.groups
     )
     marks = table.marks("<strong>Bold</strong>", "<u>underlined</u>")
-    notes = "".join(f"<li>{note}</li>" for note in (*marks, *map(html.escape, table.notes)))
+    said = (html.escape(unbroken(note)) for note in table.notes)
+    notes = "".join(f"<li>{note}</li>" for note in (*marks, *said))
     return (
-        f"<figure>\n<figcaption>{html.escape(table.caption)}</figcaption>\n"
+        f"<figure>\n<figcaption>{html.escape(unbroken(table.caption))}</figcaption>\n"
         '<div class="scroll" role="region" aria-label="Table, scrolls sideways" tabindex="0">\n'
         f"<table>\n<thead><tr>{head}</tr></thead>\n{groups}\n</table>\n</div>\n"
         + (f'<ul class="notes">{notes}</ul>\n' if notes else "")

@@ -20,6 +20,7 @@ from evalkit.results import NO_RERANKER, Results, SystemResult
 from evalkit.types import grades_of
 
 _TIED_SHARE_WORTH_A_NOTE = 0.01
+_LEFT_OUT = "queries_left_out_share"  # in the details of a reranker
 
 
 def caption(
@@ -110,9 +111,14 @@ def measured_on(outputs: Sequence[Results]) -> str:
 
 
 def model_name(model: str) -> str:
-    """A hub's name as it is; a path of a machine by the name of its folder."""
+    """A hub's name as it is; a path of a machine by the name of its folder.
+
+    Of task=train's models, all in a folder "model" of their output, by that of the output too.
+    """
     path = PurePath(model)
-    return path.name if path.is_absolute() or model.startswith(("~", ".")) else model
+    if not (path.is_absolute() or model.startswith(("~", "."))):
+        return model
+    return "/".join(path.parts[-2:]) if path.name == "model" else path.name
 
 
 def _section(results: Results, key: str) -> Mapping[str, Any]:
@@ -142,6 +148,7 @@ def notes(results: Results, measures: Sequence[str] | None = None) -> tuple[str,
         f"{display_name(measure)}: lower is better; 0 if no document repeats one above it."
         for measure in filter(is_lower_better, shown)
     ]
+    found += _left_out(results)
     found += _without_relevant(results)
     found += _reading_deeper(results, shown)
     tied = max(systems, key=lambda s: s.tied_share, default=None)
@@ -152,6 +159,21 @@ def notes(results: Results, measures: Sequence[str] | None = None) -> tuple[str,
             "ties are broken by document id, descending."
         )
     return tuple(found)
+
+
+def _left_out(results: Results) -> list[str]:
+    """A note for each reranker that passes over queries in languages that it was not made for."""
+    found = []
+    for component, details in results.details.items():
+        facts = [details, *(each for each in details.values() if isinstance(each, Mapping))]
+        share = max((float(each.get(_LEFT_OUT) or 0) for each in facts), default=0.0)
+        if share:
+            name = printable(component.removeprefix("reranker."))
+            found.append(
+                f"{name} reranks queries of its language only: {100 * share:.1f} % of them stay as "
+                "the first stage ranked them."
+            )
+    return found
 
 
 def _without_relevant(results: Results) -> list[str]:

@@ -175,6 +175,8 @@ def test_a_single_qrels_file_is_the_test_split_and_no_other(beir_folder):
         ('{"text": "x"}', 'line 2: no "_id"'),
         ('{"_id": "", "text": "x"}', 'line 2: no "_id"'),
         ('{"_id": "x"}', 'line 2: no "text"'),
+        ('{"_id": "x", "text": null}', 'line 2: "text" is null; every line needs it'),
+        ('{"_id": "x", "text": "cut o', "line 2: not JSON (column 22: Unterminated string"),
         ('{"_id": 1.5, "text": "x"}', 'line 2: "_id" is 1.5, expected a string'),
         ('{"_id": true, "text": "x"}', 'line 2: "_id" is True, expected a string'),
         ('{"_id": "a b", "text": "x"}', "line 2: id 'a b' holds white space"),
@@ -211,6 +213,7 @@ def test_a_corpus_that_is_not_utf8_or_damaged_is_named(beir_folder):
     good = corpus.read_bytes()
     corpus.write_bytes(good + '{"_id": "x", "text": "größer"}\n'.encode("latin-1"))
     assert "line 4: not UTF-8" in error_of(folder)
+    assert "iconv -f GB18030 -t UTF-8" in error_of(folder)
     corpus.unlink()
     packed = gzip.compress(os.urandom(5000))
     for damaged in (packed[:2000], b"no gzip at all", packed[:40] + b"\xff" * 500 + packed[540:]):
@@ -219,6 +222,12 @@ def test_a_corpus_that_is_not_utf8_or_damaged_is_named(beir_folder):
         assert "damaged gzip file" in message or "not UTF-8" in message
     (folder / "corpus.jsonl.gz").write_bytes(gzip.compress(good)[:-20])
     assert "damaged gzip file" in error_of(folder)
+
+
+def test_a_corpus_that_is_one_array_is_told_how_to_become_lines(beir_folder):
+    folder = beir_folder(docs=["[", '{"_id": "d1", "text": "x"}', "]"])
+    assert "line 1: not JSON" in error_of(folder)
+    assert error_of(folder).endswith("for a file that is one array: jq -c '.[]'")
 
 
 def test_no_doc_is_handed_out_before_the_whole_corpus_is_checked(beir_folder):
@@ -237,8 +246,9 @@ def test_whole_numbers_as_ids_become_strings(beir_folder):
     assert dataset.warnings == ()
 
 
-def test_no_docs_and_no_judgements_are_errors(beir_folder):
+def test_no_docs_no_queries_and_no_judgements_are_errors(beir_folder):
     assert "corpus.jsonl: no docs" in error_of(beir_folder(docs=[]))
+    assert "queries.jsonl: no queries; expected a line such as" in error_of(beir_folder(queries=[]))
     assert "test.tsv: no judgements" in error_of(beir_folder(qrels=[]))
     strangers = error_of(beir_folder(qrels=[("q77", "d1", 1)]))
     assert "test.tsv: none of the 1 judged queries (e.g. 'q77') is among" in strangers
@@ -249,7 +259,7 @@ def test_what_is_odd_but_usable_is_a_warning(beir_folder):
     qrels = [("q1", "d1", 1), ("q1", "gone", 1), ("q2", "gone2", 1), ("q55", "d1", 1)]
     dataset = FolderDataset(beir_folder(docs=docs, qrels=qrels), relevance_level=2)
     queries, level, empty, missing = dataset.warnings
-    assert "1 query not among the collection's queries (e.g. 'q55'); 1 judgements" in queries
+    assert "1 query not among the collection's queries (e.g. 'q55'); 1 judgement is" in queries
     assert "no judgement reaches relevance_level=2" in level
     assert "1 doc with neither title nor text (e.g. 'e')" in empty
     assert "2 docs not in the corpus (e.g. 'gone')" in missing

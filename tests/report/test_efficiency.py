@@ -122,7 +122,11 @@ def test_without_intervals_nobody_is_ranked():
     shown = efficiency_tables(measured(queries=3, ks=(None, 10, 20, 50)))
     assert {row["Rank by p50"] for row in cells_of(shown[0])} == {"1–4"}
     assert any("3 queries are too few for intervals" in note for note in shown[0].notes)
-    assert "brackets" not in " ".join([shown[2].caption, *shown[0].notes])
+    # Those of quality alone are explained.
+    assert (
+        shown[0].notes[0] == "In brackets: 95 % bootstrap intervals of NDCG@10 over its 8 queries."
+    )
+    assert "brackets" not in " ".join([shown[2].caption, *shown[1].notes, *shown[0].notes[1:]])
 
 
 @pytest.mark.parametrize(
@@ -135,7 +139,21 @@ def test_without_intervals_nobody_is_ranked():
     ],
 )
 def test_what_a_reader_must_know_is_said(settings, words):
-    assert any(words in note for note in efficiency_tables(measured(**settings))[0].notes)
+    latency, stages, *_ = efficiency_tables(measured(**settings))
+    for table in (latency, stages):
+        assert any(words in note for note in table.notes), table.name
+
+
+def test_stages_say_what_their_brackets_are():
+    assert "In brackets: 95 % bootstrap intervals over queries." in (
+        efficiency_tables(measured())[1].notes
+    )
+
+
+def test_without_a_cut_there_is_no_column_of_n():
+    table = efficiency_tables(measured(n=None))[0]
+    assert "N" not in cells_of(table)[0]
+    assert "NDCG@10 uncut" in table.caption
 
 
 def test_quiet_machines_need_no_warning():
@@ -202,6 +220,12 @@ def test_the_model_and_its_predictions():
     assert float(row["K=100 (ms), predicted"]) == pytest.approx(225, abs=1)
     notes = " ".join(efficiency_tables(results)[2].notes)
     assert "K=100 lies outside" in notes
+    (model,) = results.efficiency["latency"]["models"]
+    further = [*model["predictions"], {**model["predictions"][0], "k": 200}]
+    models = [{**model, "predictions": further}]
+    section = {**results.efficiency["latency"], "models": models}
+    both = efficiency_tables(replace(results, efficiency={"latency": section}))[2]
+    assert "K=100, 200 lie outside" in " ".join(both.notes)
     assert "R², residual" not in notes
     two = efficiency_tables(measured())[2]
     assert cells_of(two)[0]["R²"] == "–"

@@ -47,7 +47,7 @@ def test_latex():
         r"\begin{table}",
         r"\centering",
         r"\setlength{\belowcaptionskip}{4pt}",
-        r"\caption{sample: 2 queries. 95 \% intervals.}",
+        r"\caption{sample: 2 queries. 95~\% intervals.}",
         r"\label{tab:my-table}",
         r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
         r"\begin{tabular}{lrr}",
@@ -92,6 +92,24 @@ def test_wide_tables_span_both_columns_and_wider_ones_are_turned():
 
     assert [of(n) for n in (2, 6, 12)] == ["table", "table*", "sidewaystable*"]
     assert "rotating" not in to_latex(TABLE)
+
+
+def test_a_heading_wider_than_its_column_has_several_lines_which_break_at_spaces():
+    table = Table(
+        "c",
+        (Column("Query processing (ms)", lower_is_better=True), Column("R [a] *b*", "left")),
+        (((Cell("0.07"), Cell("x")),),),
+    )
+    assert r"\shortstack[r]{Query\\processing (ms) $\downarrow$} & " in to_latex(table)
+    # A bracket or a star after a line break would be the break's own argument.
+    assert r"\shortstack[l]{R\\{[}a{]}\\{*}b{*}} \\" in to_latex(table)
+    wide = replace(table, groups=(((Cell("12345678901234567890123"), Cell("a long name")),),))
+    assert r"Query processing (ms) $\downarrow$ & R {[}a{]} {*}b{*} \\" in to_latex(wide)
+
+
+def test_a_mark_stays_with_its_name_and_a_number_with_its_sign():
+    text = to_latex(replace(TABLE, notes=("Better than: † bm25. At 5 % of all.",)))
+    assert r"Better than: \dag{}~bm25. At 5~\% of all." in text
 
 
 def test_a_long_name_is_broken_at_its_signs_and_only_there():

@@ -60,6 +60,21 @@ def test_where_it_saturates(levels, sentence):
     assert notes[-1] == f"bm25: at most 20.0 QPS in the closed loops; {sentence}"
 
 
+def test_rows_of_a_machine_that_was_slow_are_named():
+    def slow(rate, times):
+        service = {"mean_ms": 0.1, "cv": 0.0, "times_closed": times}
+        return level(rate, saturated=True, service=service)
+
+    notes = load_tables(found(level(5.0), slow(25.0, 4.2)))[1].notes
+    assert "bm25 at 25.0 (4.2 times)" in notes[-2]
+    assert notes[-1].endswith(
+        "and falls behind at 25.0, where it was slower than in the closed loops: see above."
+    )
+    notes = load_tables(found(level(5.0), slow(25.0, 1.6)))[1].notes
+    assert notes[-1].endswith("and falls behind at 25.0.")
+    assert not any("slower" in note for note in notes)
+
+
 def test_few_requests_are_said():
     assert any("fewer than 100" in n for n in load_tables(found(level(5.0, requests=99)))[1].notes)
     assert not any("fewer than 100" in n for n in load_tables(found(level(5.0)))[1].notes)

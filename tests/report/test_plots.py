@@ -1,5 +1,6 @@
 import io
 import warnings
+from itertools import pairwise
 from xml.etree import ElementTree
 
 import numpy as np
@@ -7,7 +8,16 @@ import pytest
 
 from evalkit.errors import ConfigError
 from evalkit.report.captions import caption, slug
-from evalkit.report.drawing import DPI, WIDTH_IN, drawing, interval_words, png, styles_of, wrapped
+from evalkit.report.drawing import (
+    DPI,
+    WIDTH_IN,
+    drawing,
+    interval_words,
+    log_scale,
+    png,
+    styles_of,
+    wrapped,
+)
 from evalkit.report.plot_quality import apart, quality_over_k, quality_over_n, system_bars
 from evalkit.report.plots import plots
 
@@ -66,7 +76,36 @@ def test_realistic_results_give_both_measures_over_k_and_n(realistic):
     ],
 )
 def test_which_plots_make_sense(make_results, cells, expected):
-    assert stems(plots(make_results(dict.fromkeys(cells, VALUES)))) == expected
+    values = {cell: {**VALUES, "R@100": [0.8, 0.1 * i]} for i, cell in enumerate(cells)}
+    assert stems(plots(make_results(values))) == expected
+
+
+def test_recall_that_no_reranker_changes_is_not_drawn_over_k(make_results):
+    still = dict.fromkeys([BM25, CE10, CE20], VALUES)
+    assert stems(plots(make_results(still))) == ["ndcg_10_over_k", "ndcg_10_differences"]
+
+
+@pytest.mark.parametrize(
+    ("ends", "expected"),
+    [
+        ((0.5, 60), ["0.5", "1", "2", "5", "10", "20", "50"]),
+        ((0.00002, 0.002), ["0.0001", "0.001"]),  # 1, 2, 5, … would overlap
+        ((0.01, 2000), ["0.01", "0.1", "1", "10", "100", "1000"]),
+    ],
+)
+def test_figures_of_a_logarithmic_axis_are_plain_and_apart(make_results, ends, expected):
+    results = make_results({BM25: VALUES})
+    with drawing(results, "nDCG@10", "") as (figure, axes):
+        axes.plot(ends, [0, 1])
+        log_scale(axes.xaxis)
+        axes.set_xlim(*ends)
+        png(figure)
+        shown = [
+            text for text in axes.get_xticklabels() if ends[0] <= text.get_position()[0] <= ends[1]
+        ]
+        assert [text.get_text() for text in shown] == expected
+        boxes = [text.get_window_extent() for text in shown]
+    assert all(a.x1 < b.x0 for a, b in pairwise(boxes))
 
 
 def test_the_same_results_give_the_same_bytes_and_others_do_not(make_results):

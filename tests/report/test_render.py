@@ -98,7 +98,8 @@ def test_html_marks_and_groups():
     assert '<td class="right"><strong>0.7139</strong></td>' in html
     assert html.count("<tbody>") == 2
     assert '<th scope="row" class="left">bm25</th>' in html
-    assert "<figcaption>sample: 2 queries. 95 % intervals.</figcaption>" in html
+    # No line ends between a number and its sign.
+    assert "<figcaption>sample: 2 queries. 95\N{NO-BREAK SPACE}% intervals.</figcaption>" in html
     assert "<li>A note.</li>" in html
 
 

@@ -122,6 +122,16 @@ def test_queries_without_a_relevant_document_are_counted(make_results):
         assert not [note for note in grid_table(each).notes if "no document of grade" in note]
 
 
+def test_a_reranker_that_passes_queries_over_says_how_many(make_results):
+    cells = {BM25: {"RR@10": [1, 0, 0]}, CE10: {"RR@10": [1, 0, 0]}}
+    shares = {"truncated_share": 0.0, "queries_left_out_share": 0.489583}
+    told = {"reranker.ce": {"bm25": shares}, "reranker.other": {"truncated_share": 0.1}}
+    (note,) = grid_table(make_results(cells, details=told)).notes
+    assert note.startswith("ce reranks queries of its language only: 49.0 % of them stay")
+    none = {"reranker.ce": {"bm25": {**shares, "queries_left_out_share": 0.0}}}
+    assert grid_table(make_results(cells, details=none)).notes == ()
+
+
 def test_files_of_several_outputs_have_names_of_their_own(make_results):
     outputs = [make_results({BM25: {"RR@10": values}}) for values in ([1, 0], [0, 1])]
     files = table_files(outputs, ["grid"])
@@ -161,6 +171,37 @@ def test_cutoff_table_has_a_column_for_every_n_and_uncut(make_results):
     ]
     assert "N (5, 10): a ranking is cut to its first N documents" in table.caption
     assert [c.is_best for c in column(table, "NDCG@10, N=10")] == [False, False]
+
+
+def test_a_cut_that_a_measure_does_not_reach_has_no_column_but_a_note(make_results):
+    cells = {
+        BM25: {"nDCG@10": [0.5, 0.3], "R@100": [0.8, 0.6]},
+        ("bm25", "none", None, 5): {"nDCG@10": [0.4, 0.3], "R@100": [0.3, 0.1]},
+        ("bm25", "none", None, 10): {"nDCG@10": [0.5, 0.3], "R@100": [0.6, 0.2]},
+    }
+    table = cutoff_table(make_results(cells))
+    shown = ["NDCG@10, N=5", "NDCG@10, uncut", "Recall@100, N=5", "Recall@100, N=10"]
+    assert [c.title for c in table.columns[3:-1]] == shown
+    assert table.notes == ("N=10: as uncut, NDCG@10 reads no further.",)
+    # One that skips what is not judged reads on, and is another number.
+    cells["bm25", "none", None, 10] = {"nDCG@10": [0.5, 0.2], "R@100": [0.6, 0.2]}
+    table = cutoff_table(make_results(cells))
+    assert "NDCG@10, N=10" in [c.title for c in table.columns]
+    assert table.notes == ()
+
+
+def test_marks_that_no_value_has_are_named(make_results):
+    cells = {BM25: {"nDCG@10": [0.5, 0.3]}, CE10: {"nDCG@10": [0.5, 0.3]}}
+    rows = [{"measure": "nDCG@10", "significant": True, "better": True}]
+    section = {
+        "baselines": ["bm25", "dense"], "test": "t", "correction": "none", "family": "1 comparison",
+        "exact": False, "level": 0.05, "resamples": 0,
+        "comparisons": [{**rows[0], "system": "bm25+ce+k10", "base": "bm25"}],
+    }  # fmt: skip
+    table = grid_table(make_results(cells, significance=section))
+    assert table.notes[:2] == (
+        "Significantly better than: † bm25, ‡ dense.", "No value here is marked ‡.",
+    )  # fmt: skip
 
 
 def test_primary_recall_is_shown_once(make_results):

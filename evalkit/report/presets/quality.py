@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from evalkit.report.cells import value_cells
+from evalkit.report.cells import legend, value_cells
 from evalkit.report.compare import first_stages
 from evalkit.report.grid import named
 from evalkit.report.layout import Cell, Column, Table, printable
@@ -50,7 +50,7 @@ def first_second_stage(results: Results) -> Table:
             Column("K"), *(Column(display_name(m)) for m in measures),
         ),
         tuple(tuple(group) for group in groups if group),
-        (*marks.legend, *lacking, *notes(results, measures)),
+        (*legend(marks, columns), *lacking, *notes(results, measures)),
         "first_second_stage",
     )  # fmt: skip
 
@@ -79,7 +79,7 @@ def rerankers(results: Results) -> Table:
         caption(results, [_uncut(results)], lead=f"Rerankers: {what}.", ks=[k]),
         (Column("Reranker", "left"), *map(Column, titles)),
         (tuple(rows[:1]), tuple(rows[1:])) if names[0] == NO_RERANKER else (tuple(rows),),
-        (*marks.legend, *notes(results, list(dict.fromkeys(m for _, m in picks)))),
+        (*legend(marks, columns), *notes(results, list(dict.fromkeys(m for _, m in picks)))),
         "rerankers",
     )
 
@@ -91,7 +91,8 @@ def recall_by_k(results: Results) -> Table:
     if not measures or not systems:
         needs = "no recall was measured; run it with measures=[nDCG@10,R@K]"
         raise NotMeasured(needs if systems else "needs first stages: reranker=[none,...]")
-    columns = [value_cells(systems, m) for m in measures]
+    marks = markers(results)
+    columns = [value_cells(systems, m, marks) for m in measures]
     rows = tuple(
         (Cell(printable(s.retriever)), *(column[i] for column in columns))
         for i, s in enumerate(systems)
@@ -101,7 +102,7 @@ def recall_by_k(results: Results) -> Table:
         caption(results, [], lead=lead, ks=[]),
         (Column("Retriever", "left"), *(Column(display_name(m)) for m in measures)),
         (rows,),
-        notes(results, measures),
+        (*legend(marks, columns), *notes(results, measures)),
         "recall_by_k",
     )
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from evalkit.report.cells import Interval, digits_for, number_cells
+from evalkit.report.efficiency_notes import has_intervals, notes_beside
 from evalkit.report.grid import named
 from evalkit.report.layout import Cell, Column, Row, Table, percent, printable
 from evalkit.report.names import synthetic_note
@@ -26,14 +27,19 @@ def throughput(outputs: Sequence[Results]) -> Table:
         *dict.fromkeys(filter(None, map(synthetic_note, datasets.values()))),
         "Queries/s: what one worker answers one query after another, 1,000 over the mean latency "
         "in ms. Pairs/s: candidates over the mean time of the reranking stage.",
-        f"In brackets: {percent(_level(outputs))} bootstrap intervals over queries.",
+        f"In brackets: {percent(_level(outputs))} bootstrap intervals over queries."
+        if any(map(has_intervals, outputs))
+        else "No intervals: too few queries were timed.",
         about_models(outputs),
         measured_on(outputs),
     ]
-    several = (
+    said = [
         "The outputs are of different datasets, whose texts differ in length: compare devices on "
-        "one dataset only.",
-    )
+        "one dataset only."
+    ] * (len(datasets) > 1)
+    for results in outputs:
+        of = f"{_device(results)}: " if len(outputs) > 1 else ""
+        said += [f"{of}{note}" for note in notes_beside(results)]
     columns = ("Device", "Retriever", "Reranker")
     speeds = _speeds(measured)
     rows: list[tuple[Results, Row]] = [
@@ -47,7 +53,7 @@ def throughput(outputs: Sequence[Results]) -> Table:
             Column("Pairs/s"),
         ),
         tuple(tuple(row for of, row in rows if of is results) for results in outputs),
-        several if len(datasets) > 1 else (),
+        tuple(said),
         "throughput",
     )  # fmt: skip
 

@@ -12,6 +12,7 @@ from evalkit.errors import ConfigError
 from evalkit.report.presets import PRESETS, NotMeasured
 from evalkit.report.render import to_markdown
 from evalkit.report.table import DEFAULT, chosen_names, left_out, table_files, tables
+from evalkit.report.wording import model_name
 from evalkit.results import Results
 from evalkit.settings import SignificanceSettings
 from evalkit.statistics.section import significance_section
@@ -46,7 +47,7 @@ def small(make_results, **more):
     return make_results(cells, **more)
 
 
-def timed(results, slower=1.0, device="cpu: 2 threads"):
+def timed(results, slower=1.0, device="cpu: 2 threads", load=0.5):
     """With latencies: 4 ms for a first stage, and 1 ms for each of K pairs."""
     draws = resampled(3, 200, 0)
     systems = []
@@ -61,7 +62,12 @@ def timed(results, slower=1.0, device="cpu: 2 threads"):
                 "stages": {name: statistics(ms, draws, 0.95) for name, ms in stages.items()},
             }
         )  # fmt: skip
-    section = {"protocol": {"queries": 3, "ci_level": 0.95}, "systems": systems, "models": []}
+    protocol = {
+        "queries": 3, "queries_wanted": 3, "queries_of_dataset": 3, "repeats": 2, "ci_level": 0.95,
+        "skipped": [], "threads": {"cores": 2, "cores_usable": 2},
+        "load_average": {"before": [load, 1.0, 1.0], "after": None},
+    }  # fmt: skip
+    section = {"protocol": protocol, "systems": systems, "models": []}
     manifest = {**results.manifest, "device": device}
     return replace(results, efficiency={"latency": section}, manifest=manifest)
 
@@ -158,6 +164,11 @@ def test_throughput_of_two_devices(make_results):
     assert [row[-1] for row in rows if row[2] == "none"] == ["–"] * 4
     assert "different datasets" not in " ".join(table.notes)
     assert "3 queries timed" in table.caption
+    assert "No intervals: too few queries were timed." in table.caption
+    assert "brackets" not in table.caption
+    busy = PRESETS["throughput"].build([timed(small(make_results), load=9.5), gpu])
+    of_load = [note for note in busy.notes if "load average" in note]
+    assert [note.split(": The machine")[0] for note in of_load] == ["cpu: 2 threads"]
 
 
 def of_datasets(make_results, *names):
@@ -241,10 +252,23 @@ def test_captions_name_models_and_date_and_no_path_of_a_machine(make_results):
         assert "2 queries, 1,000 documents" in caption
 
 
+@pytest.mark.parametrize(
+    ("model", "name"),
+    [
+        ("org/encoder", "org/encoder"),
+        ("/home/someone/models/tuned", "tuned"),
+        ("/home/someone/outputs/second_try/model", "second_try/model"),
+        ("~/tuned", "tuned"),
+    ],
+)
+def test_models_are_told_apart_by_name_without_the_machine_s_path(model, name):
+    assert model_name(model) == name
+
+
 def test_marks_of_significance_are_explained_below(realistic: Results):
     section = significance_section(realistic, SignificanceSettings())
     results = replace(realistic, significance=section)
-    for name in ("grid", "first_second_stage", "rerankers"):
+    for name in ("grid", "first_second_stage", "rerankers", "recall_by_k"):
         table = made(results, name)
         assert any(cell.sign for row in table.rows for cell in row), name
         assert any("Significantly better than" in note for note in table.notes), name
