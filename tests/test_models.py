@@ -55,7 +55,12 @@ def test_a_model_that_is_nowhere_names_three_remedies(monkeypatch):
         resolve_model("evalkit-tests/not-a-model")
     message = str(error.value)
     assert "\n" not in message
-    for remedy in ("(1) with a network", "(2) download it elsewhere", "(3) offline"):
+    for remedy in (
+        "(1) with a network",
+        "(2) download it elsewhere",
+        "(3) offline",
+        "reranker=[none,minilm_squad]",
+    ):
         assert remedy in message
 
 

@@ -440,6 +440,11 @@ def test_addresses(uri: str, shown: str, used: str, login: tuple[str, str] | Non
     assert (address.shown, address.uri, address.login) == (shown, used, login)
 
 
+def test_a_kind_of_store_that_mlflow_does_not_have_is_refused_at_once() -> None:
+    with pytest.raises(TrackingError, match="no store of the kind 'htp'; expected sqlite:///"):
+        parse_address("htp://127.0.0.1:5000")
+
+
 def test_scrubbed_text_holds_no_secret() -> None:
     address = parse_address("postgresql://me:p%40ss@h/d?sslpassword=k3y")
     text = address.scrub("fails\nfor postgresql://me:p%40ss@h/d, p@ss and k3y " + "x" * 1000)

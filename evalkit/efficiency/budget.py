@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from evalkit.efficiency.fronts import joules, usd_intervals, usd_per_1k
+from evalkit.efficiency.fronts import exact_usd, joules, usd_intervals, usd_per_1k
 from evalkit.efficiency.latencies import interval_of, measured, statistic
 from evalkit.errors import ConfigError
 from evalkit.results import Results, SystemResult
@@ -45,16 +45,25 @@ class Budget:
 @dataclass(frozen=True)
 class Candidate:
     """A system and what it spends. spent: limit's name → amount; those not known are not in it.
-    intervals: of those that have one. ruled_out: why it does not fit the budget, "" if it does."""
+    intervals: of those that have one. exact: those that need none. ruled_out: why it does not fit
+    the budget, "" if it does."""
 
     system: SystemResult
     spent: Mapping[str, float]
     intervals: Mapping[str, tuple[float, float]]
     ruled_out: str = ""
+    exact: frozenset[str] = frozenset()
 
     @property
     def name(self) -> str:
         return self.system.run_name
+
+    def ends(self, name: str) -> tuple[float, float] | None:
+        """The interval of what is spent, both ends the amount if it is exact; None for none."""
+        amount = self.spent.get(name)
+        if name in self.exact and amount is not None:
+            return amount, amount
+        return self.intervals.get(name)
 
 
 def require_evidence(results: Results, budget: Budget) -> None:
@@ -95,4 +104,5 @@ def candidate_of(results: Results, system: SystemResult, budget: Budget) -> Cand
             reasons.append(f"{limit} is not known")
         elif known[limit] > most:
             reasons.append(f"{limit} {known[limit]:.4g} > {most:g}")
-    return Candidate(system, known, intervals, ", ".join(reasons))
+    exact = frozenset({"usd_per_1k"} if name in exact_usd(efficiency) else ())
+    return Candidate(system, known, intervals, ", ".join(reasons), exact)

@@ -48,7 +48,8 @@ class UnderDeadline:
     quality: the expected value of the measure. degraded: the share of late queries, which get the
     fallback; unanswered: of all queries, those whose fallback is late too. without_deadline,
     fallback: what all queries would be worth with the one and with the other. Intervals are
-    bootstraps over queries, (nan, nan) for fewer than two.
+    bootstraps over queries, that of a share of none or all is exact; (nan, nan) for fewer than two
+    queries, and where a bootstrap would be of equal values.
     """
 
     deadline_ms: float
@@ -89,13 +90,15 @@ def under_deadline(
             "no latency of the system and its fallback was measured on the same queries; run again "
             "with latency=on"
         )
-    uncached, alike = 1.0 - cached_share, _of_all_alike(late, level)
+    uncached, exact = 1.0 - cached_share, _of_none_or_all(late, level)
     unanswered, late = np.minimum(late, also_late) * uncached, late * uncached
     expected = (1.0 - late) * values[rows] + (late - unanswered) * fallback[rows]
     columns = np.stack([expected, late], axis=1)
     bounds = bootstrap_intervals(columns, resamples, level, seed, method)
+    # A bootstrap of equal values has no width, however few they are.
+    bounds[np.ptp(columns, axis=0) == 0.0] = np.nan
     low, high = bounds[0].tolist()
-    least, most = bounds[1].tolist() if alike is None else (uncached * end for end in alike)
+    least, most = bounds[1].tolist() if exact is None else (uncached * end for end in exact)
     return UnderDeadline(
         deadline_ms=deadline_ms,
         quality=float(expected.mean()),
@@ -110,11 +113,11 @@ def under_deadline(
     )
 
 
-def _of_all_alike(late: np.ndarray, level: float) -> Interval | None:
+def _of_none_or_all(late: np.ndarray, level: float) -> Interval | None:
     """The interval of the share of late queries where none was late, or all; None elsewhere.
 
-    A bootstrap of equal values has no width, however few they are. This is Clopper and Pearson's
-    (1934): with the share 1 − tail ** (1 / n) none of n queries is late in `tail` of all samples.
+    It is Clopper and Pearson's (1934): with the share 1 − tail ** (1 / n) none of n queries is late
+    in `tail` of all samples.
     """
     if len(late) < 2 or late.min() != late.max() or late[0] not in (0.0, 1.0):
         return None

@@ -11,6 +11,7 @@ import numpy as np
 from evalkit.efficiency.knee import knee
 from evalkit.efficiency.latencies import interval_of, mean_ms
 from evalkit.efficiency.pareto import standings
+from evalkit.efficiency.simpler import effort, told_below
 from evalkit.measures.kinds import is_quality
 from evalkit.results import NO_RERANKER, Results, SystemResult
 
@@ -18,12 +19,14 @@ Interval = tuple[float, float] | None
 
 
 class Axis(NamedTuple):
-    """Something that is spent. of: run name → (amount, interval), None where it is not known; an
-    amount without an interval is taken as it is: a price, or joules, which are counted once."""
+    """Something that is spent. of: run name → (amount, interval), None where it is not known; no
+    interval: a price or a count, or a time of too few queries. exact: run name → whether the amount
+    is taken as it is: a price, or joules, which are counted once."""
 
     name: str
     unit: str
     of: Callable[[str], tuple[float, Interval] | None]
+    exact: Callable[[str], bool] = lambda _: False
 
 
 def axes_of(efficiency: Mapping[str, Any]) -> list[Axis]:
@@ -34,12 +37,12 @@ def axes_of(efficiency: Mapping[str, Any]) -> list[Axis]:
         return None if mean is None else (mean, interval_of(efficiency, system, "mean_ms"))
 
     axes = [Axis("latency", "ms a query, the mean", latency)] if "latency" in efficiency else []
-    for name, unit, amounts, bounds in (
-        ("cost", "USD a 1,000 queries", usd_per_1k(efficiency), usd_intervals(efficiency)),
-        ("energy", "joules a query", joules(efficiency), {}),
-    ):
-        if amounts:
-            axes.append(Axis(name, unit, partial(_spent, amounts, bounds)))
+    usd, counted = usd_per_1k(efficiency), joules(efficiency)
+    if usd:
+        of = partial(_spent, usd, usd_intervals(efficiency))
+        axes.append(Axis("cost", "USD a 1,000 queries", of, exact_usd(efficiency).__contains__))
+    if counted:
+        axes.append(Axis("energy", "joules a query", partial(_spent, counted, {}), lambda _: True))
     return axes
 
 
@@ -54,6 +57,12 @@ def usd_intervals(efficiency: Mapping[str, Any]) -> dict[str, tuple[float, float
     systems = (efficiency.get("cost") or {}).get("systems", [])
     found = {s["system"]: s.get("usd_per_1k_ci") for s in systems}
     return {system: (ends[0], ends[1]) for system, ends in found.items() if ends is not None}
+
+
+def exact_usd(efficiency: Mapping[str, Any]) -> set[str]:
+    """The run names whose cost is of prices and counts alone, of no measured time."""
+    systems = (efficiency.get("cost") or {}).get("systems", [])
+    return {s["system"] for s in systems if not s.get("machine_ms") and not s.get("usd_per_1k_ci")}
 
 
 def usd_per_1k(efficiency: Mapping[str, Any]) -> dict[str, float]:
@@ -99,11 +108,16 @@ def _front(results: Results, axis: Axis, measure: str) -> dict[str, Any]:
     if not systems:
         return front
     spent = np.array([amount for _, (amount, _) in known])
-    bounds = np.array([given or (amount, amount) for _, (amount, given) in known])
+    ends = [
+        given or ((amount, amount) if axis.exact(system.run_name) else None)
+        for system, (amount, given) in known
+    ]
+    bounds = np.array([each or (np.nan, np.nan) for each in ends])
     quality = np.stack([system.values[measure] for system in systems], axis=1)
+    spared = _spared(systems, spent.tolist(), ends)
     settings = (results.resamples, results.level, results.seed, results.interval_method)
     for system, amount, place in zip(
-        systems, spent, standings(quality, spent, bounds, *settings), strict=True
+        systems, spent, standings(quality, spent, bounds, *settings, spared=spared), strict=True
     ):
         front["systems"].append(
             {
@@ -116,6 +130,19 @@ def _front(results: Results, axis: Axis, measure: str) -> dict[str, Any]:
             }
         )
     return front
+
+
+def _spared(
+    systems: Sequence[SystemResult], spent: Sequence[float], ends: Sequence[Interval]
+) -> np.ndarray:
+    """[j, i]: i is simpler than j, which is not told to spend less: bool, shape (S, S)."""
+    found = np.zeros((len(systems), len(systems)), dtype=bool)
+    for j, one in enumerate(systems):
+        for i, other in enumerate(systems):
+            if effort(other) < effort(one):
+                below = told_below(one, spent[j], ends[j], other, spent[i], ends[i])
+                found[j, i] = not below
+    return found
 
 
 def knees(results: Results, measure: str) -> list[dict[str, Any]]:

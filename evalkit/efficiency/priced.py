@@ -72,10 +72,18 @@ def cost_section(
     prices = price_list(settings)
     accounts = Accounts(experiment, prices, work)
     machine = None if settings.machine is None else prices.of(settings.machine, "hour")
+    lacking = (
+        "what runs on your own hardware has no price; name its machine: cost.machine="
+        f"{' or '.join(prices.machines) or 'NAME'}"
+    )
     systems = []
     for system in results.uncut:
         usages, unknown = _spent(accounts, results, system)
-        own = _own_hardware(results, experiment, system, machine, settings.utilisation)
+        own = (
+            _Own(None, unknown=lacking)
+            if machine is None
+            else _own_hardware(results, experiment, system, machine, settings.utilisation)
+        )
         notes = [note for note in (unknown, own.unknown) if note]
         each = None if notes else total_per_query(usages, own.hosting)
         paid = sum(usage.cost_per_query for usage in usages)
@@ -148,12 +156,9 @@ def _own_hardware(
     results: Results,
     experiment: Experiment,
     system: SystemResult,
-    machine: Price | None,
+    machine: Price,
     utilisation: float,
 ) -> _Own:
-    if machine is None:
-        lacking = "what runs on your own hardware has no price; set cost.machine=NAME"
-        return _Own(None, unknown=lacking)
     if machine.each == 0:
         return _Own(Hosting(0.0, 0.0, utilisation))
     busy = _busy_ms(results, experiment, system)

@@ -142,6 +142,11 @@ class PriceList:
     def models(self) -> list[str]:
         return list(dict.fromkeys(model for model, _ in self._prices))
 
+    @property
+    def machines(self) -> list[str]:
+        """What `cost.machine` can be."""
+        return [model for model, unit in self._prices if unit == "hour"]
+
     def units(self, model: str) -> list[str]:
         """The units that a model is priced by; none of an unknown one."""
         return [unit for name, unit in self._prices if name == model]
@@ -152,8 +157,9 @@ class PriceList:
         if price is None:
             known = [name for name, listed in self._prices if listed == unit]
             raise ConfigError(
-                f"no {unit} price of '{model}' is known; add a line to {LIST_FILE}, or to a file "
-                f"of your own: cost.own_prices=FILE.{nearest(model, known)}"
+                f"no {unit} price of '{model}' is known, only of {', '.join(known) or 'none'}; add "
+                f"a line to {LIST_FILE}, or to a file of your own: cost.own_prices=FILE."
+                f"{nearest(model, known)}"
             )
         if price.currency != CURRENCY:
             raise ConfigError(

@@ -1,9 +1,9 @@
 """The best system within a budget, with its evidence, the runner-up, what was ruled out and why.
 
 Ties are not broken by noise: of the systems that fit, those whose paired difference to the best
-one has an interval that includes zero are as good, and the cheapest of them is taken (then the
-fastest by the mean, then the one with the smaller K). The intervals are not corrected for how many
-systems are compared.
+one has an interval that includes zero are as good, and the cheapest of them is taken, then the
+fastest by the mean. Where that is noise, too (see `simpler`), the simplest is: no reranker before
+any, then the smaller K. The intervals are not corrected for how many systems are compared.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ import numpy as np
 
 from evalkit.efficiency.budget import LATENCIES, Budget, Candidate, candidate_of, require_evidence
 from evalkit.efficiency.latencies import unsupported
+from evalkit.efficiency.simpler import effort, told_below
 from evalkit.errors import ConfigError
 from evalkit.measures.bootstrap import bootstrap_intervals
-from evalkit.results import NO_RERANKER, Results
+from evalkit.results import Results
 
 
 @dataclass(frozen=True)
@@ -38,9 +39,11 @@ class Difference:
 @dataclass(frozen=True)
 class Recommendation:
     """choice: what to ship. best: the highest mean within the budget; another system than the
-    choice where the two are not distinguishable and the choice is cheaper. runner_up: the best of
-    the rest within the budget, None for none, with the choice's difference to it. alike: all that
-    are not distinguishable from the best, the best first. ruled_out: the others, as measured.
+    choice where the two are not distinguishable and the choice is cheaper or simpler. runner_up:
+    the best of the rest within the budget, None for none, with the choice's difference to it.
+    alike: all that are not distinguishable from the best, the best first. untold: those of them
+    that are cheaper or faster than the choice by the estimate alone. ruled_out: the others, as
+    measured.
     barely: limits that the choice meets while its interval's upper end does not. unsupported:
     percentiles that were measured too few times. without_interval: latencies whose interval is not
     known, the unsupported left out."""
@@ -53,6 +56,7 @@ class Recommendation:
     difference: Difference | None
     to_best: Difference
     alike: Sequence[Candidate]
+    untold: Sequence[Candidate]
     fitting: Sequence[Candidate]
     ruled_out: Sequence[Candidate]
     barely: Sequence[str] = field(default=())
@@ -79,7 +83,9 @@ def recommend(results: Results, budget: Budget, measure: str) -> Recommendation:
         if c is best or not difference(results, best, c, measure).shows
     ]
     limits = budget.limits
-    choice = min(alike, key=lambda c: (*_price(c), -c.system.measures[measure]))
+    choice = _simplest(alike, measure)
+    if choice.system.measures[measure] == best.system.measures[measure]:
+        best = choice
     too_few = [name for name in limits if name in unsupported(results.efficiency, choice.name)]
     latencies = [name for name in limits if name in LATENCIES and name not in too_few]
     rest = [c for c in fitting if c is not choice]
@@ -93,6 +99,7 @@ def recommend(results: Results, budget: Budget, measure: str) -> Recommendation:
         difference=None if runner_up is None else difference(results, choice, runner_up, measure),
         to_best=difference(results, choice, best, measure),
         alike=alike,
+        untold=[c for c in alike if _price(c)[:2] < _price(choice)[:2]],
         fitting=fitting,
         ruled_out=[c for c in candidates if c.ruled_out],
         barely=[
@@ -113,15 +120,32 @@ def difference(results: Results, one: Candidate, other: Candidate, measure: str)
     return Difference(float(values.mean()), (low, high))
 
 
-def _price(candidate: Candidate) -> tuple[float, float, int, int]:
-    """What a tie is broken by: money, time, then a system without a reranker, the smaller K.
+def _simplest(alike: Sequence[Candidate], measure: str) -> Candidate:
+    """Of those that no other one is told to be cheaper than, then none to be faster."""
+    left = list(alike)
+    for name in ("usd_per_1k", "mean_ms"):
+        left = [c for c in left if not any(_below(other, c, name) for other in left)]
+    return min(left, key=lambda c: (*effort(c.system), *_price(c)[:2], -c.system.measures[measure]))
+
+
+def _below(one: Candidate, other: Candidate, name: str) -> bool:
+    """Whether `one` is told to spend less; what is not known of a system counts as the most."""
+    if name not in one.spent or name not in other.spent:
+        return name in one.spent and name not in other.spent
+    return told_below(
+        one.system, one.spent[name], one.ends(name),
+        other.system, other.spent[name], other.ends(name),
+    )  # fmt: skip
+
+
+def _price(candidate: Candidate) -> tuple[float, float, bool, int]:
+    """Money, time by the mean, then a system without a reranker, the smaller K.
 
     What is not known of one system counts as the most.
     """
-    spent, system = candidate.spent, candidate.system
-    time = spent.get("mean_ms", np.inf)
-    bare = system.reranker == NO_RERANKER
-    return spent.get("usd_per_1k", np.inf), time, 0 if bare else 1, system.k or 0
+    spent = candidate.spent
+    money, time = (spent.get(name, np.inf) for name in ("usd_per_1k", "mean_ms"))
+    return money, time, *effort(candidate.system)
 
 
 def as_json(found: Recommendation) -> dict[str, Any]:
@@ -155,6 +179,7 @@ def as_json(found: Recommendation) -> dict[str, Any]:
         "runner_up": of(found.runner_up),
         "choice_minus_runner_up": between(found.difference),
         "not_distinguishable_from_the_best": [c.name for c in found.alike],
+        "cheaper_or_faster_by_the_estimate_alone": [c.name for c in found.untold],
         "met_by_the_estimate_only": list(found.barely),
         "measured_too_few_times": list(found.unsupported),
         "without_interval": list(found.without_interval),

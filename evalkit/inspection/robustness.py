@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -22,6 +24,7 @@ from evalkit.second_stage import rerank_grid
 from evalkit.settings import BootstrapSettings
 from evalkit.types import Dataset
 
+log = logging.getLogger(__name__)
 Interval = tuple[float, float]
 
 
@@ -88,12 +91,17 @@ def probe_systems(
     experiment: Experiment, probes: Sequence[Probe], seed: int, n: int
 ) -> list[ProbeResult]:
     """Every system with each probe against itself without. n: the top that documents are counted
-    in. Documents to change are chosen from the first retriever's candidates."""
+    in. Documents to change are chosen from the first retriever's candidates.
+
+    After a kill the same command scores no pair again that the store holds, and builds no index
+    again that is in the cache; the retrieval itself, and what no store keeps, is repeated.
+    """
     measures = experiment.measure_set()
     depth = experiment.depth(measures)
     plain, candidates = _rankings(experiment, experiment.dataset, depth)
     found = []
-    for probe in track(probes, "Probing", len(probes)):
+    for number, probe in enumerate(track(probes, "Probing", len(probes)), start=1):
+        began = time.perf_counter()
         made = disturbance(probe, experiment.dataset, candidates, seed)
         disturbed = _rankings(experiment, made.dataset, depth)[0] if made.changed else {}
         effects = [
@@ -101,6 +109,10 @@ def probe_systems(
             for name in disturbed
         ]
         found.append(ProbeResult(probe, made.changed, effects))
+        log.info(
+            "probe %d of %d, %s: %d queries, %.1f s",
+            number, len(probes), probe.name, len(made.changed), time.perf_counter() - began,
+        )  # fmt: skip
     return found
 
 

@@ -3,6 +3,9 @@ that are asked about."""
 
 from __future__ import annotations
 
+import json
+import re
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,6 +18,13 @@ from evalkit.retrievers.bm25 import BM25Retriever
 from evalkit.settings import checked
 from evalkit.types import DOC_TEMPLATE, Dataset
 
+# Class of a dataset → the choice of `dataset=` that takes each of its settings.
+DATASETS = {
+    "evalkit.datasets.folder.FolderDataset": "folder",
+    "evalkit.datasets.ir_datasets.IrDataset": "ir_datasets",
+    "evalkit.datasets.qrels_file.QrelsFile": "qrels",
+    "evalkit.datasets.sample.SampleDataset": "sample",
+}
 _BM25_CLASS = f"{BM25Retriever.__module__}.{BM25Retriever.__qualname__}"
 
 
@@ -31,12 +41,23 @@ def require_same_data(folder: Path, results: Results, dataset: Dataset) -> None:
     if dataset.digest == results.dataset.digest:
         return
     saved = _config(results).get("dataset", {})
-    settings = [f"dataset.{key}={value}" for key, value in saved.items() if _is_told(key, value)]
+    choice = DATASETS.get(str(saved.get("_target_")))
+    settings = [_override(key, value) for key, value in saved.items() if _is_told(key, value)]
+    line = " ".join([f"dataset={choice}", *settings] if choice else settings)
     raise DataError(
         f"{folder} was made of {results.dataset.dataset_id} (digest {results.dataset.digest}), not "
-        f"of {dataset.dataset_id} (digest {dataset.digest}); choose its dataset="
-        + (f" and its settings: {' '.join(settings)}" if settings else "")
+        f"of {dataset.dataset_id} (digest {dataset.digest}); "
+        + (f"give the dataset it was made of: {line}" if line else "choose its dataset=")
     )
+
+
+def _override(key: str, value: Any) -> str:
+    """A setting of the dataset as a shell and the command line's grammar take it."""
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    if isinstance(value, str) and not re.fullmatch(r"[\w./:@+~-]+", text):
+        # A backslash stands for itself, unless it is before a quote.
+        text = "'" + re.sub(r"(\\*)'", r"\1\1\\'", text) + "'"
+    return shlex.quote(f"dataset.{key}={text}")
 
 
 def _is_told(key: str, value: Any) -> bool:

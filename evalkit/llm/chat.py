@@ -78,6 +78,7 @@ class ChatEndpoint:
             resolve_cache_dir(cache_dir),
             version,
         )
+        self.client.prefix = "llm."
 
     @cached_property
     def fingerprint(self) -> str:

@@ -68,6 +68,7 @@ class HttpClient:
     ) -> None:
         self.address, self.version = checked_address(url), version
         self.delivery = delivery
+        self.prefix = ""  # of its settings in messages: "reranker.cohere.", once it is known
         self._key = ApiKey(api_key_env)
         self._ledger = Ledger(budget)
         self._store = ResponseStore(cache_dir / "responses")
@@ -81,7 +82,7 @@ class HttpClient:
 
     def check(self) -> None:
         """ConfigError for a key that is not there, or no httpx; sends nothing."""
-        self._key.check()
+        self._key.check(self.prefix)
         try:
             import httpx  # noqa: F401
         except ImportError as error:
@@ -243,7 +244,8 @@ class HttpClient:
             # Not a word of the answer: some servers repeat the key in it.
             variable = self._key.variable
             known = f"the key in {variable} is not accepted"
-            unknown = "it wants a key; export one and give the variable's name as api_key_env"
+            setting = f"{self.prefix}api_key_env"
+            unknown = f"it wants a key; export one and give the variable's name as {setting}"
             return Trouble(f"refused ({status}): {known if variable else unknown}", final=True)
         return Trouble(f"refused ({status}): {self._excerpt(response)}", final=True, status=status)
 

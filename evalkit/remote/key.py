@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
 from evalkit.errors import ConfigError
@@ -15,6 +18,20 @@ if TYPE_CHECKING:
 _NAME = re.compile(r"[A-Z][A-Z0-9_]*")
 # What a server echoes is scrubbed of keys this long; a placeholder such as EMPTY is a word.
 _LONG = 16
+
+_missing: ContextVar[list[str] | None] = ContextVar("missing", default=None)
+
+
+@contextmanager
+def missing_keys() -> Iterator[list[str]]:
+    """Within it a key that is not there is no error: its line is in the list. For a dry run, which
+    sends nothing."""
+    lines: list[str] = []
+    token = _missing.set(lines)
+    try:
+        yield lines
+    finally:
+        _missing.reset(token)
 
 
 class ApiKey:
@@ -42,15 +59,23 @@ class ApiKey:
             request.headers["Authorization"] = f"Bearer {_value(self.variable)}"
         return request
 
-    def check(self) -> None:
-        """ConfigError for a variable that is not set, or whose value is no key."""
+    def check(self, prefix: str = "") -> None:
+        """ConfigError for a variable that is not set, or whose value is no key.
+
+        prefix: of the setting that names the variable, such as "reranker.cohere.".
+        """
         if self.variable is None:
             return
         if not _value(self.variable):
-            raise ConfigError(
+            line = (
                 f"the environment variable {self.variable} is not set; export {self.variable}=KEY, "
-                "or name another with api_key_env=NAME (null for a server without keys)"
+                f"or name another with {prefix}api_key_env=NAME (null for a server without keys)"
             )
+            noted = _missing.get()
+            if noted is None:
+                raise ConfigError(line)
+            noted.append(line)
+            return
         if not _is_header(self.variable):
             raise ConfigError(
                 f"the environment variable {self.variable} holds spaces, line breaks or "

@@ -107,9 +107,11 @@ def _notes(results: Results, cost: Mapping[str, Any]) -> list[str]:
     if (results.efficiency.get("pareto") or {}).get("axes"):
         notes.append(
             "Dominated: another system is at least as good and spends no more, and is better in "
-            f"one; by means. {_BEYOND}: also beyond the {percent(results.level)} intervals, of the "
-            "paired difference in quality and of what is spent, where that has one: prices and "
-            "joules are taken as they are."
+            "one; by means. A simpler system (no reranker, or a smaller K) is not, where neither "
+            "quality nor what is spent is told apart: intervals overlap, or there are none and the "
+            f"other adds to what it does. {_BEYOND}: also beyond the "
+            f"{percent(results.level)} intervals, of the paired difference in quality and of what "
+            "is spent; prices and joules are taken as they are."
         )
     if any(month["machines"] for system in cost["systems"] for month in system["monthly"]):
         notes.append(

@@ -7,6 +7,7 @@ from typing import Any
 
 from evalkit.report.layout import MISSING, percent, printable
 from evalkit.report.names import synthetic_note
+from evalkit.report.wording import passed_over
 from evalkit.results import Results
 
 # What latency is told in columns of its own.
@@ -65,23 +66,32 @@ def notes(results: Results) -> tuple[str, ...]:
             f"{', '.join(lacking)}: {samples} times are too few to support it; ask more queries "
             "(latency.queries, latency.budget_s)."
         )
-    said += _conditions(section)
+    said += [*_conditions(section), *passing_over(results)]
     return tuple(said)
+
+
+def passing_over(results: Results) -> list[str]:
+    """A note for each reranker that passes queries over, which take next to no time there."""
+    return [
+        f"{note} Its times and costs are of all queries, those too."
+        for note in passed_over(results)
+    ]
 
 
 def notes_of_means(results: Results) -> tuple[str, ...]:
     """What a reader must know of mean times, as of percentiles: intervals, noise, the machine."""
     section = results.efficiency["latency"]
     brackets = [_in_brackets(section["protocol"])] if has_intervals(results) else []
-    return (*brackets, *_conditions(section))
+    return (*brackets, *_conditions(section), *passing_over(results))
 
 
 def notes_beside(results: Results) -> tuple[str, ...]:
     """What a reader must know of mean times in a table that is about something else."""
     section = results.efficiency.get("latency")
+    passing = passing_over(results)
     if not section or "protocol" not in section:
-        return ()
-    return (f"Times: {_asked(results)}", *_conditions(section))
+        return tuple(passing)
+    return (f"Times: {_asked(results)}", *_conditions(section), *passing)
 
 
 def has_intervals(results: Results) -> bool:

@@ -150,6 +150,20 @@ def explanation_rich(found: Explanation, excerpts: Sequence[Excerpt]) -> list[Re
     return shown
 
 
+def explanation_text(found: Explanation, excerpts: Sequence[Excerpt]) -> str:
+    """What is printed off a terminal: texts as they are, matched words between asterisks; tables in
+    Markdown, as everywhere."""
+    parts = [f"Query {printable(found.query.query_id)}: {_starred(_query(found))}\n"]
+    parts += [to_markdown(stage_table(found)), to_markdown(term_table(found))]
+    for (heading, _), excerpt in zip(_headings(found), excerpts, strict=True):
+        parts.append(f"{heading}\n{_starred(excerpt)}\n")
+    return "\n".join(parts)
+
+
+def _starred(parts: Sequence[Piece]) -> str:
+    return "".join(f"**{part}**" if marked else part for part, marked in parts)
+
+
 def _rich(parts: Sequence[Piece]) -> Text:
     from rich.text import Text
 

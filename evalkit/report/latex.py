@@ -7,6 +7,7 @@ comments above each table.
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import replace
 from typing import NamedTuple
@@ -45,7 +46,29 @@ def to_latex(table: Table) -> str:
 
 
 def _parts(table: Table, lines: int) -> list[Table]:
-    """The table in parts of at most so many lines of type; notes stand under the last."""
+    """The table in parts of at most so many lines of type, about as long as one another; notes
+    stand under the last."""
+    pages = _pages(table, lines)
+    if len(pages) < 2:
+        return [table]
+    # The shortest pages that are no more: the last one is not left with a single row.
+    least = math.ceil(sum(map(_lines, table.rows)) / len(pages))
+    fewest = (_pages(table, limit) for limit in range(least, lines + 1))
+    pages = next(found for found in fewest if len(found) == len(pages))
+    last = len(pages) - 1
+    return [
+        replace(
+            table,
+            caption=f"{table.caption} Part {i + 1} of {len(pages)}.",
+            groups=tuple(map(tuple, page)),
+            notes=table.notes if i == last else (),
+        )
+        for i, page in enumerate(pages)
+    ]
+
+
+def _pages(table: Table, lines: int) -> list[list[list[Row]]]:
+    """The groups of rows of each page, which has at most so many lines of type."""
     pages: list[list[list[Row]]] = []
     left = 0.0
     for group in table.groups:
@@ -58,18 +81,7 @@ def _parts(table: Table, lines: int) -> list[Table]:
                 pages[-1].append([])
             pages[-1][-1].append(row)
             left -= taken
-    if len(pages) < 2:
-        return [table]
-    last = len(pages) - 1
-    return [
-        replace(
-            table,
-            caption=f"{table.caption} Part {i + 1} of {len(pages)}.",
-            groups=tuple(map(tuple, page)),
-            notes=table.notes if i == last else (),
-        )
-        for i, page in enumerate(pages)
-    ]
+    return pages
 
 
 def _lines(row: Row) -> float:

@@ -38,7 +38,7 @@ def dataset_html(results: Results) -> str:
         "otherwise",
         "A query's own document": "is no answer" if info.exclude_self else "is ranked like others",
         **{
-            f"Pairs for {reranker}": f"{count:,} distinct (query, document) pairs are its candidates"
+            f"Candidates of {reranker}": f"{count:,} distinct (query, document) pairs"
             for reranker, count in results.union_pairs.items()
         },
     }

@@ -1,19 +1,17 @@
-"""A recommendation for people: the choice in words, its evidence as a table, deadlines."""
+"""A recommendation for people: the choice in words, its evidence as a table."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from evalkit.efficiency.budget import Candidate
-from evalkit.efficiency.deadline import LargestK, UnderDeadline
 from evalkit.efficiency.recommend import Difference, Recommendation
 from evalkit.report.cells import interval
 from evalkit.report.cost import quality_text
 from evalkit.report.layout import MISSING, Cell, Column, Row, Table, number, percent, printable
 from evalkit.report.names import display_name, label
 from evalkit.report.prices import small
-from evalkit.results import Results
 
 _LIMITS = {
     "mean_ms": "mean latency (ms)",
@@ -38,15 +36,20 @@ def in_words(found: Recommendation, level: float) -> list[str]:
         + "."
     ]
     if found.best is not choice:
+        taken = "simpler" if found.best in found.untold else "cheaper or faster"
         lines.append(
             f"{_name(found.best)} has the highest {measure} within the budget "
             f"({number(found.best.system.measures[found.measure])}), but the two are not "
-            f"distinguishable ({_difference(found.to_best, level)}): the cheaper or faster is "
-            "taken."
+            f"distinguishable ({_difference(found.to_best, level)}): the {taken} is taken."
         )
-    elif len(found.alike) > 1:
-        others = ", ".join(_name(c) for c in found.alike if c is not choice)
-        lines.append(f"Not distinguishable from it, and dearer, slower or of a larger K: {others}.")
+    else:
+        others = [_name(c) for c in found.alike if c is not choice and c not in found.untold]
+        if others:
+            lines.append(
+                "Not distinguishable from it, and dearer, slower or of a larger K: "
+                f"{', '.join(others)}."
+            )
+    lines += [_of_untold(found, measure)] if found.untold else []
     if found.runner_up is None or found.difference is None:
         lines.append("Runner-up: none; no other system fits the budget.")
     else:
@@ -73,6 +76,32 @@ def in_words(found: Recommendation, level: float) -> list[str]:
         for name in found.barely
     ]
     return lines
+
+
+def _of_untold(found: Recommendation, measure: str) -> str:
+    """Why the choice is not one of those that are cheaper or faster by the estimate."""
+    choice = found.choice
+    of = next(
+        (n for n in ("mean_ms", "usd_per_1k") if all(_less(c, choice, n) for c in found.untold)),
+        "usd_per_1k" if "usd_per_1k" in choice.spent else "mean_ms",
+    )
+    amounts = "; ".join(f"{_name(c)} ({small(c.spent[of])})" for c in found.untold)
+    known = all(c.ends(of) for c in [choice, *found.untold])
+    why = (
+        "the intervals overlap"
+        if known
+        else "too few queries were timed for intervals, see latency.queries, and the choice does a "
+        "part of the others' work"
+    )
+    return (
+        f"Not told apart from the choice ({small(choice.spent[of])}), neither in {measure} nor in "
+        f"{_LIMITS[of]}: {amounts}; {why}. The simplest is taken: no reranker before any, then the "
+        "smaller K."
+    )
+
+
+def _less(one: Candidate, other: Candidate, name: str) -> bool:
+    return name in one.spent and name in other.spent and one.spent[name] < other.spent[name]
 
 
 def _name(candidate: Candidate) -> str:
@@ -139,86 +168,6 @@ def _verdict(found: Recommendation, candidate: Candidate) -> str:
     words = ["runner-up"] if candidate is found.runner_up else []
     words += ["alike"] if candidate in found.alike else []
     return ", ".join(words) or "fits, lower quality"
-
-
-def deadline_table(
-    results: Results, measure: str, rows: Mapping[str, tuple[UnderDeadline, str]]
-) -> Table:
-    """A row a system under a deadline. rows: run name → what comes out, and the fallback's name."""
-    cells: list[Row] = [
-        (
-            Cell(printable(name)),
-            Cell(printable(fallback)),
-            Cell(number(found.without_deadline)),
-            Cell(number(found.quality), _known(found.quality_interval)),
-            Cell(f"{100 * found.degraded:.1f}", _known(_hundredfold(found)), digits=1),
-            Cell(f"{100 * found.unanswered:.1f}"),
-            Cell(number(found.fallback)),
-        )
-        for name, (found, fallback) in rows.items()
-    ]
-    shown = display_name(measure)
-    columns = (
-        Column("System", "left"), Column("Late queries get", "left"), Column(f"{shown}, no limit"),
-        Column(f"{shown}, expected"), Column("Late (%)", lower_is_better=True),
-        Column("Fallback late too (%)", lower_is_better=True),
-        Column(f"{shown}, fallback"),
-    )  # fmt: skip
-    first = next(iter(rows.values()))[0]
-    caption = (
-        f"{printable(results.dataset.dataset_id)}: quality with a deadline of "
-        f"{first.deadline_ms:g} ms, over the {first.num_queries:,} queries whose latency was "
-        f"measured ({first.num_samples:,} times); in brackets {percent(results.level)} intervals."
-    )
-    notes = (
-        "Late: queries that take longer than the deadline; they get the fallback, which is taken "
-        "to run beside the system. Fallback late too: they get nothing in time, which counts 0.",
-        "Latency and quality are joined query by query; no independence is assumed.",
-    )
-    return Table(caption, columns, (tuple(cells),), notes, "deadline")
-
-
-def _hundredfold(found: UnderDeadline) -> tuple[float, float]:
-    low, high = found.degraded_interval
-    return 100 * low, 100 * high
-
-
-def _known(bounds: tuple[float, float]) -> tuple[float, float] | None:
-    return None if bounds[0] != bounds[0] else bounds
-
-
-def largest_k_table(found: Mapping[tuple[str, str], LargestK]) -> Table:
-    """A row a pipeline: the largest K that meets the p95 target."""
-    rows: list[Row] = [
-        (
-            Cell(printable(retriever)),
-            Cell(printable(reranker)),
-            _size(one.measured),
-            _size(one.surely) if one.has_intervals else Cell(MISSING),
-            _size(one.between),
-        )
-        for (retriever, reranker), one in found.items()
-    ]
-    columns = (
-        Column("Retriever", "left"), Column("Reranker", "left"), Column("Largest K"),
-        Column("Surely"), Column("Interpolated"),
-    )  # fmt: skip
-    target = next(iter(found.values())).target_ms
-    notes = (
-        "Largest K: of those measured. Surely: its interval's upper end meets the target, too. "
-        "Interpolated: on straight lines between the K that were measured; not a measurement.",
-        *(
-            []
-            if all(one.has_intervals for one in found.values())
-            else [f"{MISSING}: p95 has no interval; measure more queries (latency.queries)."]
-        ),
-    )
-    caption = f"The largest K whose p95 latency is within {target:g} ms."
-    return Table(caption, columns, (tuple(rows),), notes, "largest_k")
-
-
-def _size(k: int | None) -> Cell:
-    return Cell("none" if k is None else str(k))
 
 
 def markdown_lines(lines: Sequence[str]) -> str:

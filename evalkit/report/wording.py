@@ -20,6 +20,7 @@ from evalkit.results import NO_RERANKER, Results, SystemResult
 from evalkit.types import grades_of
 
 _TIED_SHARE_WORTH_A_NOTE = 0.01
+_MANY_QUERIES = 50  # with fewer, percentile intervals are too narrow; see measures.bootstrap
 _LEFT_OUT = "queries_left_out_share"  # in the details of a reranker
 
 
@@ -68,7 +69,10 @@ def about_output(results: Results) -> str:
 
 def about_intervals(results: Results) -> str:
     if any(interval(s, m) for s in results.systems for m in results.measure_names):
-        return f"In brackets: {percent(results.level)} bootstrap intervals over queries."
+        few = len(results.query_ids) < _MANY_QUERIES and results.interval_method == "percentile"
+        narrow = f", too narrow below {_MANY_QUERIES} queries (bootstrap.method=expanded is not)"
+        level = percent(results.level)
+        return f"In brackets: {level} bootstrap intervals over queries{narrow if few else ''}."
     return "No intervals: there are too few queries to resample."
 
 
@@ -148,7 +152,7 @@ def notes(results: Results, measures: Sequence[str] | None = None) -> tuple[str,
         f"{display_name(measure)}: lower is better; 0 if no document repeats one above it."
         for measure in filter(is_lower_better, shown)
     ]
-    found += _left_out(results)
+    found += passed_over(results)
     found += _without_relevant(results)
     found += _reading_deeper(results, shown)
     tied = max(systems, key=lambda s: s.tied_share, default=None)
@@ -161,7 +165,7 @@ def notes(results: Results, measures: Sequence[str] | None = None) -> tuple[str,
     return tuple(found)
 
 
-def _left_out(results: Results) -> list[str]:
+def passed_over(results: Results) -> list[str]:
     """A note for each reranker that passes over queries in languages that it was not made for."""
     found = []
     for component, details in results.details.items():

@@ -29,7 +29,7 @@ from evalkit.remote.client import HttpClient, Malformed
 from evalkit.remote.delivery import Delivery
 from evalkit.rerankers.pointwise import PointwiseReranker
 from evalkit.run import Run
-from evalkit.types import DOC_TEMPLATE, Dataset, Query, fingerprint
+from evalkit.types import DOC_TEMPLATE, Dataset, Neighbours, Query, fingerprint
 
 _PATH = "/rerank"
 # It reads all docs of a request together: the score of a pair depends on the others.
@@ -118,8 +118,8 @@ class ApiScorer:
         """ConfigError for a model without a name or a key that is not there; sends nothing."""
         if not self.model:
             raise ConfigError(
-                f"model is not set; name the model that runs at {self.client.address}, under "
-                "whose name its scores are kept"
+                f"{self.client.prefix}model is not set; name the model that runs at "
+                f"{self.client.address}, under whose name its scores are kept"
             )
         self.client.check()
 
@@ -224,6 +224,9 @@ class ApiReranker(PointwiseReranker):
         super().__init__(scorer, doc_template, cache_dir, chunk_size=np.iinfo(np.int64).max)
         self.client, self.endpoint = client, scorer
         self._spent: dict[str, int] = {}
+
+    def connect(self, name: str, neighbours: Neighbours) -> None:
+        self.client.prefix = f"reranker.{name}."
 
     @property
     def work(self) -> dict[str, int]:

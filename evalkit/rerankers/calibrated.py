@@ -59,8 +59,12 @@ class CalibratedReranker(ComposedReranker):
         self.bins, self.precision = bins, precision
         super().__init__([of])
         self.fitted = True
+        self._cell: int | None = None
         # For all first stages: those who use this one share what it fits.
         self._maps: dict[tuple[str, str, int], Maps] = {}
+
+    def at_k(self, k: int) -> None:
+        self._cell = k
 
     def check(self, depth: int) -> None:
         """Raise what is wrong with the part, or that there are too few queries to fold."""
@@ -106,7 +110,8 @@ class CalibratedReranker(ComposedReranker):
         maps = self._maps[key]
         probabilities = maps.probability(found)
         labels = labelled(found, dataset, self.unjudged)
-        self.details[f"K={size}"] = told(self, maps, found, probabilities, labels)
+        shown = size if self._cell is None else self._cell
+        self.details[f"K={shown}"] = told(self, maps, found, probabilities, labels)
         return in_order_of(found, probabilities)
 
     def estimate(self, sizes: np.ndarray) -> dict[str, int]:

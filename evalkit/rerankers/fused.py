@@ -57,6 +57,7 @@ class FusedReranker(ComposedReranker):
         self.normalisation, self.temperature, self.clip = normalisation, temperature, clip
         self.measure, self.folds = measure, folds
         super().__init__([of])
+        self.cell: int | None = None
         self.fitted = tune not in (None, "cross_validation")
 
     def variants(self, name: str) -> dict[str, FusedReranker]:
@@ -74,6 +75,9 @@ class FusedReranker(ComposedReranker):
                 )
             found[f"{name}_w{weight:g}"] = own
         return found
+
+    def at_k(self, k: int) -> None:
+        self.cell = k
 
     def connect(self, name: str, neighbours: Neighbours) -> None:
         super().connect(name, neighbours)

@@ -53,7 +53,7 @@ def best_weights(fused: FusedReranker, dataset: Dataset, candidates: Run, found:
         best = float(weights[curve.mean(axis=1).argmax()])
         each, told = np.full(len(candidates.query_ids), best), {"weight": best}
     means = [round(mean, 4) for mean in curve.mean(axis=1).tolist()]
-    fused.details[f"K={size}"] = {
+    fused.details[f"K={size if fused.cell is None else fused.cell}"] = {
         **told,
         "chosen on": f"{lesson.title}, {len(lesson.queries):,} queries",
         f"{fused.measure} there": max(means),

@@ -16,13 +16,14 @@ from evalkit.llm.prompts import word_count
 from evalkit.progress import PLAIN, stdout
 from evalkit.report.layout import MISSING, Cell, Column, Table, number, percent
 from evalkit.report.names import display_name
-from evalkit.report.render import to_markdown, to_rich
+from evalkit.report.render import to_markdown
 from evalkit.settings import BootstrapSettings, MeasureSettings, checked
 from evalkit.synthesis.agreement import Agreement, as_json
 from evalkit.synthesis.cost import judging
 from evalkit.synthesis.judge import Judge
 from evalkit.synthesis.study import AgreementStudy
 from evalkit.tasks import Job
+from evalkit.tasks.shown import show
 from evalkit.tasks.synthesize import model_name, systems
 from evalkit.types import Dataset
 
@@ -70,11 +71,7 @@ def perform(settings: Settings, job: Job) -> None:
         "work": dict(study.judge.llm.work),
     }
     write_json(job.folder / "agreement.json", {"schema": 1, **about, **as_json(found)})
-    for table in shown:
-        if stdout.is_terminal:
-            stdout.print(to_rich(table))
-        else:
-            stdout.print(to_markdown(table), **PLAIN)
+    show(shown)
     stdout.print(f"Results: {job.folder}", **PLAIN)
 
 

@@ -15,10 +15,10 @@ from evalkit.errors import Alarm, ConfigError, DataError
 from evalkit.io import read_json, read_run, write_bytes, write_json, write_text
 from evalkit.progress import PLAIN, stdout, track
 from evalkit.report.drift import drift_table, quantile_plot, quantile_table
-from evalkit.report.layout import Table
-from evalkit.report.render import to_markdown, to_rich
+from evalkit.report.render import to_markdown
 from evalkit.saved import require_complete
 from evalkit.tasks import Job
+from evalkit.tasks.shown import show
 
 
 @dataclass(frozen=True)
@@ -51,8 +51,7 @@ def perform(settings: Settings, job: Job) -> None:
     heading = f"Base: {base}\nNew: {new}\n\n"
     write_text(job.folder / "drift.md", heading + "\n\n".join(map(to_markdown, shown)) + "\n")
     write_json(job.folder / "drift.json", _as_json(settings, drifts, alone))
-    for table in shown:
-        _show(table)
+    show(shown)
     stdout.print(f"Drift: {job.folder}", **PLAIN)
     over = [f"{d.system} ({d.psi:.3f})" for d in drifts if d.psi > settings.alarm]
     if over:
@@ -115,10 +114,3 @@ def _as_json(
             for drift in drifts
         ],
     }
-
-
-def _show(table: Table) -> None:
-    if stdout.is_terminal:
-        stdout.print(to_rich(table))
-    else:
-        stdout.print(to_markdown(table), **PLAIN)

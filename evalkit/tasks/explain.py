@@ -18,6 +18,7 @@ from evalkit.report.explain import (
     explanation_html,
     explanation_markdown,
     explanation_rich,
+    explanation_text,
     pieces,
 )
 from evalkit.saved import load_results
@@ -51,15 +52,14 @@ def perform(settings: Settings, job: Job) -> None:
     lexical = lexical_view(results, dataset, job.cache_dir)
     found = explain(results, dataset, lexical, settings.query_id, system, settings.docs)
     shown = [_excerpt(found, i, settings.doc_chars) for i in range(len(found.docs))]
-    markdown = explanation_markdown(found, shown)
-    write_text(job.folder / "explain.md", markdown)
+    write_text(job.folder / "explain.md", explanation_markdown(found, shown))
     write_text(job.folder / "explain.html", explanation_html(found))
     write_json(job.folder / "explain.json", plain(_as_json(folder, found)))
     if stdout.is_terminal:
         for part in explanation_rich(found, shown):
             stdout.print(part)
     else:
-        stdout.print(markdown, **PLAIN)
+        stdout.print(explanation_text(found, shown), **PLAIN)
     stdout.print(f"Page: {job.folder / 'explain.html'}", **PLAIN)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
@@ -26,6 +27,8 @@ from evalkit.tasks.log import log_results
 from evalkit.types import Query
 
 log = logging.getLogger(__name__)
+# A system's name; a reranker's own may have a sign between words.
+_SYSTEM = re.compile(r"(?P<retriever>[^+]+)(\+(?P<reranker>.+)\+k(?P<k>\d+))?")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,11 +105,31 @@ def _check_names(names: Sequence[str], experiment: Experiment) -> None:
     for name in names:
         if name not in known:
             raise ConfigError(
-                f"systems: '{name}' is not among the selected ({', '.join(known)})."
-                f"{nearest(name, known)}"
+                f"systems: '{name}' is not among the selected ({', '.join(known)})"
+                f"{_remedy(name, experiment)}.{nearest(name, known)}"
             )
     if len(set(names)) < len(names):
         raise ConfigError(f"systems names one twice ({', '.join(names)}); name each once")
+
+
+def _remedy(name: str, experiment: Experiment) -> str:
+    """What to select so that a system of this name is there, "" for what is no such name."""
+    form = _SYSTEM.fullmatch(name)
+    if form is None:
+        return "; a system is RETRIEVER, or RETRIEVER+RERANKER+kK"
+    reranker, k = form["reranker"] or NO_RERANKER, form["k"]
+    sizes = sorted({*experiment.sweep.k, *([] if k is None else [int(k)])})
+    settings = (
+        ("retriever", form["retriever"], experiment.retrievers),
+        ("reranker", reranker, experiment.rerankers),
+    )
+    adds = [
+        f"{setting}=[{','.join([*selected, wanted])}]"
+        for setting, wanted, selected in settings
+        if wanted not in selected
+    ]
+    adds += [] if sizes == sorted(set(experiment.sweep.k)) else [f"sweep.k={sizes}"]
+    return f"; add {' '.join(adds).replace(', ', ',')}" if adds else ""
 
 
 def _plan(settings: Settings) -> list[str]:

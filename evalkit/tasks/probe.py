@@ -1,6 +1,8 @@
 """task=probe: the selected systems on texts that were tampered with.
 
-Writes probe.md, probe.json and changed.jsonl, every changed text as it was and is.
+Writes probe.md, probe.json and changed.jsonl, every changed text as it was and is, at the end. A
+line is logged a probe. Killed before, the same command takes the scores from the store and the
+indexes from the cache; only the retrieval is repeated.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from evalkit.inspection.probes import PROBES, Probe
 from evalkit.inspection.robustness import Effect, ProbeResult, check_probed, probe_systems
 from evalkit.io import write_json, write_jsonl, write_text
 from evalkit.progress import PLAIN, stdout
+from evalkit.remote.key import missing_keys
 from evalkit.report.names import synthetic_note
 from evalkit.report.probe import probe_tables, unchanged_note
 from evalkit.report.render import to_markdown
@@ -38,10 +41,12 @@ def perform(settings: Settings, job: Job) -> None:
     probes = _chosen(settings)
     parts = job.parts()
     experiment = assemble(parts)
-    check_probed(experiment)
     if job.dry_run:
+        with missing_keys():  # show_plan says which
+            check_probed(experiment)
         show_plan(parts)
         return
+    check_probed(experiment)
     found = probe_systems(experiment, probes, settings.seed, settings.n)
     measure, info = experiment.measure_set().names[0], dataset_info(experiment.dataset)
     mark = synthetic_note(info)

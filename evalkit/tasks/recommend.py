@@ -22,15 +22,11 @@ from evalkit.errors import ConfigError, nearest
 from evalkit.io import write_json, write_text
 from evalkit.measures.kinds import is_quality
 from evalkit.progress import PLAIN, stdout
+from evalkit.report.deadline import deadline_table, largest_k_table
+from evalkit.report.efficiency_notes import passing_over
 from evalkit.report.layout import Table
 from evalkit.report.names import synthetic_note
-from evalkit.report.recommend import (
-    deadline_table,
-    evidence_table,
-    in_words,
-    largest_k_table,
-    markdown_lines,
-)
+from evalkit.report.recommend import evidence_table, in_words, markdown_lines
 from evalkit.report.render import to_markdown, to_rich
 from evalkit.results import NO_RERANKER, Results, SystemResult
 from evalkit.saved import load_results
@@ -70,7 +66,11 @@ def perform(settings: Settings, job: Job) -> None:
     results = load_results(folder)
     measure = _measure(results, settings.measure)
     found = recommend(results, budget, measure)
-    lines = [synthetic_note(results.dataset), *in_words(found, results.level)]
+    lines = [
+        synthetic_note(results.dataset),
+        *in_words(found, results.level),
+        *passing_over(results),
+    ]
     lines = [line for line in lines if line]
     shown = [evidence_table(found)]
     told = as_json(found)

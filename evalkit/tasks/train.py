@@ -20,6 +20,7 @@ from evalkit.model_files import model_digest
 from evalkit.models import resolve_device
 from evalkit.output import WRITING, mark, marked
 from evalkit.progress import PLAIN, stdout
+from evalkit.remote.key import missing_keys
 from evalkit.rerankers.folds_file import fold_folder
 from evalkit.saved import MARKER
 from evalkit.tasks import Job
@@ -27,13 +28,14 @@ from evalkit.tasks.log import log_results
 from evalkit.tasks.train_plan import Plan, described, planned
 from evalkit.training.checkpoints import clear, last_complete, work_folder
 from evalkit.training.data import TrainingData
+from evalkit.training.examples import usable_groups
 from evalkit.training.folds import FoldOfDataset, deal, without_fold, write_folds
 from evalkit.training.leaks import find_leaks
 from evalkit.training.lineage import inherited
 from evalkit.training.mined import remembered
 from evalkit.training.model_card import model_card
 from evalkit.training.processes import is_main, main_first, world_size
-from evalkit.training.record import RECORD, before_and_after, record
+from evalkit.training.record import RECORD, few_queries, record, result_line, untrained
 from evalkit.training.student import Student, build_student, save_student
 from evalkit.training.teacher import taught
 from evalkit.training.trainer import Fit, fit
@@ -57,11 +59,13 @@ class Settings:
 
 
 def perform(settings: Settings, job: Job) -> None:
-    plan = planned(settings.training, job)
     if job.dry_run:
-        for line in described(plan):
+        with missing_keys() as missing:
+            plan = planned(settings.training, job)
+        for line in [*described(plan), *(f"A run would be refused: {line}" for line in missing)]:
             stdout.print(line, **PLAIN)
         return
+    plan = planned(settings.training, job)
     if not is_main():  # a helper of several: it trains along and writes nothing
         train(plan)
         return
@@ -124,6 +128,9 @@ def train_one(plan: Plan, data: TrainingData, leaks: Leaks, job: Job | None) -> 
         start = last_complete(work)
     if start is not None:
         log.info("going on from %s", start)
+    queries = len(usable_groups(data, "validation"))
+    if job is not None and (doubt := few_queries(queries, settings.measure)):
+        log.warning("%s", doubt)
     done = fit(student, data, settings, work)
     if job is not None:
         show(saved(plan, job, data, leaks, student, done), job.folder)
@@ -233,9 +240,9 @@ def command_line() -> str:
 
 
 def show(found: Mapping[str, Any], folder: Path) -> None:
-    figures = [f"{name} {a:.4f} → {b:.4f}" for name, a, b in before_and_after(found)]
-    if figures:
-        queries, step = found["data"]["queries"]["validation"], found["fit"]["best"]["step"]
-        stdout.print(f"On {queries} validation queries, step {step}: {', '.join(figures)}", **PLAIN)
+    if line := result_line(found):
+        stdout.print(line, **PLAIN)
+    if doubt := untrained(found):
+        log.warning("%s: %s", folder, doubt)
     stdout.print(f"Model:   {folder / 'model'}", **PLAIN)
     stdout.print(f"Record:  {folder / RECORD}", **PLAIN)

@@ -10,12 +10,13 @@ from typing import Any
 
 from evalkit.assembly import Parts, connected_rerankers, connected_retrievers
 from evalkit.cache import resolve_cache_dir
-from evalkit.errors import ConfigError, nearest
+from evalkit.errors import ConfigError, DataError, nearest
 from evalkit.models import resolve_device
 from evalkit.rerankers.pointwise import PointwiseReranker
 from evalkit.settings import checked
 from evalkit.tasks import Job
 from evalkit.training.folds import deal
+from evalkit.training.libraries import require_datasketch, require_peft, require_trainer
 from evalkit.training.lineage import Earlier, earlier_trainings
 from evalkit.training.negative_settings import NegativeSettings
 from evalkit.training.objectives import NEEDS_TEACHER
@@ -67,6 +68,11 @@ def planned(values: Mapping[str, Any], job: Job) -> Plan:
             "CUDA_VISIBLE_DEVICES, and several with `accelerate launch -m evalkit ...`"
         )
     start = find_start(training.fit)
+    require_trainer()
+    if training.fit.lora is not None:
+        require_peft()
+    elif start.base is not None:
+        require_peft(f"training.model={training.fit.model}, an adapter,")
     parts = job.parts()
     retrievers = connected_retrievers(parts.retrievers)
     rerankers = connected_rerankers(parts.dataset, retrievers, parts.rerankers)
@@ -85,6 +91,10 @@ def planned(values: Mapping[str, Any], job: Job) -> Plan:
         )
     if training.data is None:
         _check_enough(training.fit, negatives)
+        _trained_on(training, parts.dataset)
+    evaluations = _evaluations(training, parts.dataset, job)
+    if evaluations or training.folds is not None:
+        require_datasketch()
     used = [*([] if training.data else shown.values()), *filter(None, [teacher])]
     for check in filter(None, (getattr(component, "check", None) for component in used)):
         check(negatives.max_rank)
@@ -95,7 +105,7 @@ def planned(values: Mapping[str, Any], job: Job) -> Plan:
         shown,
         rerankers,
         teacher,
-        _evaluations(training, parts.dataset, job),
+        evaluations,
         earlier_trainings(start.folder),
         resolve_cache_dir(job.cache_dir),
     )
@@ -142,10 +152,18 @@ def _check_folds(training: TrainingSettings, dataset: Dataset) -> None:
     deal(dataset, training.folds or 0, seed=0)
 
 
-def _trained_on(plan: Plan) -> Dataset:
-    """The split whose judgements are learned from, which need not be the evaluated one."""
-    dataset, split = plan.parts.dataset, plan.training.split
-    return dataset if dataset.split == split else dataset.with_split(split)
+def _trained_on(training: TrainingSettings, dataset: Dataset) -> Dataset:
+    """The split whose judgements are learned from, which need not be the evaluated one; the
+    dataset's own error where it has none of that name."""
+    if dataset.split == training.split:
+        return dataset
+    try:
+        return dataset.with_split(training.split)
+    except (ConfigError, DataError) as error:
+        raise type(error)(
+            f"{error}. Without a split to train on, train by folds of the evaluated queries: "
+            f"training.folds=5 training.split={dataset.split}"
+        ) from error
 
 
 def described(plan: Plan) -> list[str]:
@@ -153,7 +171,7 @@ def described(plan: Plan) -> list[str]:
     training, settings = plan.training, plan.training.fit
     source, by = training.data, ""
     if source is None:
-        source = _trained_on(plan).dataset_id
+        source = _trained_on(training, plan.parts.dataset).dataset_id
         by = f", negatives by {', '.join(plan.retrievers)}"
     teacher = "" if plan.teacher is None else f", taught by {training.teacher}"
     amount = f"{settings.steps} steps" if settings.steps else f"{settings.epochs:g} epoch(s)"

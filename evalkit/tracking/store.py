@@ -12,6 +12,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -34,6 +35,8 @@ WORK = {
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
 }
 LONGEST_REASON = 300
+# Stores of MLflow's own beside files of SQLite and servers; other schemes are those of plugins.
+_KINDS = ("postgresql", "mysql", "mssql", "databricks", "databricks-uc")
 
 
 class Address(NamedTuple):
@@ -78,6 +81,11 @@ def parse_address(uri: str) -> Address:
     user, _, password = (unquote(part) for part in userinfo.partition(":"))
     secrets = {userinfo, userinfo.partition(":")[2], password}
     if scheme not in ("http", "https"):
+        plugins = (plugin.name for plugin in entry_points(group="mlflow.tracking_store"))
+        if scheme.partition("+")[0] not in (*_KINDS, *plugins):
+            raise TrackingError(
+                f"tracking.uri={shown}: MLflow has no store of the kind '{scheme}'; {expected}"
+            )
         hidden = dict(parse_qsl(rest.partition("?")[2]))
         secrets |= {v for k, v in hidden.items() if re.search("pass|pwd|token|key", k, re.I)}
         shown = shown.partition("?")[0]

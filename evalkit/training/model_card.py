@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from evalkit.training.record import before_and_after
+from evalkit.training.record import before_and_after, few_queries, untrained
 
 
 def model_card(record: Mapping[str, Any], command: str) -> str:
@@ -117,10 +117,13 @@ def _figures(record: Mapping[str, Any]) -> str:
         return "None: the data had no queries for validation."
     lines = ["| validation queries, mined docs only | first | kept |", "|---|---|---|"]
     lines += [f"| {name} | {first:.4f} | {kept:.4f} |" for name, first, kept in found]
+    count, measure = record["data"]["queries"]["validation"], record["settings"]["measure"]
+    doubts = filter(None, [untrained(record), few_queries(count, measure)])
+    told = "".join(f"\n\n**Warning**: {doubt}." for doubt in doubts)
     return "\n".join(lines) + (
         f"\n\nFirst: before training; kept: step {record['fit']['best']['step']}. These lists hold "
         "the mined docs alone: measure the model over a retriever, on test queries, before relying "
-        "on it."
+        f"on it.{told}"
     )
 
 

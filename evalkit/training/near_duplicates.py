@@ -6,12 +6,11 @@ spaces. Locality-sensitive hashing (Indyk and Motwani, STOC 1998) through datask
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-from evalkit.errors import ConfigError
 from evalkit.similarities import shingles
+from evalkit.training.libraries import require_datasketch
 
 # The usual bound for documents that are the same but for small edits (Henzinger, SIGIR 2006).
 THRESHOLD = 0.8
@@ -32,11 +31,7 @@ class NearDuplicates:
     """Finds which of `texts` a text nearly repeats: a Jaccard coefficient of at least THRESHOLD."""
 
     def __init__(self, texts: Sequence[str]) -> None:
-        if importlib.util.find_spec("datasketch") is None:
-            raise ConfigError(
-                "the leak check looks for near-duplicates with datasketch, which is not installed: "
-                'pip install "evalkit[diversity]"'
-            )
+        require_datasketch()
         from datasketch import MinHashLSH
 
         self.texts = texts

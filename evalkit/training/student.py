@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -21,6 +20,7 @@ from evalkit.model_files import read_adapter_config
 from evalkit.models import loading, quiet_transformers
 from evalkit.training.attention import use_float32_attention
 from evalkit.training.layers import keep_layers, set_dropout
+from evalkit.training.libraries import require_peft
 from evalkit.training.pair_rows import PairRows
 from evalkit.training.settings import FitSettings, LoraSettings
 
@@ -108,8 +108,7 @@ def _transformer(start: Checkpoint) -> Any:
 
 def _adapted(network: Any, start: Checkpoint, settings: FitSettings) -> Any:
     """peft's model around the network, whose linear layers it replaces by adapted ones."""
-    if find_spec("peft") is None:
-        raise ConfigError('training.lora needs peft: pip install "evalkit[llm]"')
+    require_peft()
     from peft import LoraConfig, PeftModel, get_peft_model
 
     if start.base is not None:

@@ -43,7 +43,9 @@ def test_what_is_written_and_shown(explained, place):
     assert found["docs"][0]["relevant"] is True
     # Of what data, and when: the table may be shown alone.
     assert re.search(r"the system is bm25\. \S+: \d+ queries, \d+ documents\. Measured \d{4}-", out)
-    assert "<b>cat</b>" in out
+    # Plain text for a terminal and a pipe; the files are escaped.
+    assert "**cat**" in out
+    assert not re.search("</?(p|b|h3)>|&amp;|&lt;", out)
 
 
 def test_the_page_is_escaped_and_asks_nothing_of_a_network(explained, place):
@@ -56,6 +58,12 @@ def test_the_page_is_escaped_and_asks_nothing_of_a_network(explained, place):
     page = (place / "why" / "explain.html").read_text(encoding="utf-8")
     assert "http" not in page.split("</style>")[1]
     assert page.count("<html") == 1
+
+
+def test_markup_of_a_document_is_printed_as_it_is(explained, place):
+    code, out, _ = explained("query_id=q1", "docs=5")
+    assert code == 0
+    assert "<script>alert('x')</script> **cat** & ****mat****" in out
 
 
 def test_a_long_document_is_an_excerpt_except_on_the_page(explained, place):

@@ -95,3 +95,17 @@ def test_the_dry_run_shows_the_cost_and_sends_nothing(server, command, cli, plac
     assert code == 0
     assert f"at most {sent} requests, {100 * sent} US cents" in out
     assert server.count == sent
+
+
+@pytest.mark.parametrize("task", ["run", "probe"])
+def test_a_dry_run_notes_that_the_key_is_missing(cli, small, place, monkeypatch, task):
+    monkeypatch.delenv("COHERE_API_KEY", raising=False)
+    asked = (*small, f"task={task}", "reranker=[none,cohere]", f"hydra.run.dir={place}/out")
+    code, out, err = cli(*asked, "dry_run=true")
+    assert code == 0, err
+    (line,) = [line for line in out.splitlines() if "COHERE_API_KEY" in line]
+    assert line.startswith("A run would be refused: the environment variable COHERE_API_KEY")
+    assert "reranker.cohere.api_key_env=NAME" in line
+    code, _, err = cli(*asked)
+    assert code == 2
+    assert "COHERE_API_KEY is not set" in err

@@ -93,6 +93,15 @@ def test_without_samples_there_is_nothing_to_say():
         under_deadline(np.ones(2), np.ones(2), some, Samples(np.array([0]), np.ones(1)), 10.0)
 
 
+def test_equal_values_have_no_interval_of_no_width():
+    # Each query was late in one of two repeats: .5 of each, of which nothing can be drawn.
+    rows = np.repeat(np.arange(6), 2)
+    samples = Samples(rows, np.resize([10.0, 90.0], 12))
+    found = under_deadline(np.ones(6), np.ones(6), samples, at_once(rows), 50.0)
+    assert (found.degraded, found.quality) == (0.5, 1.0)
+    assert np.isnan([*found.degraded_interval, *found.quality_interval]).all()
+
+
 def test_a_fallback_that_is_late_itself_answers_nothing():
     # Of four queries the first is answered in time, the second gets its fallback, the third has
     # half of its repeats' fallbacks in time, the last neither.

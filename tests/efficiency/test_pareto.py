@@ -43,6 +43,20 @@ def test_equal_systems_do_not_dominate_each_other():
     assert not any(s.dominated for s in standings(quality, np.array([5.0, 5.0])))
 
 
+def test_a_system_is_spared_only_what_no_interval_shows():
+    quality, spent = np.repeat(planted([0.6]), 3, axis=1), np.array([20.0, 19.0, 18.0])
+    spared = np.zeros((3, 3), dtype=bool)
+    spared[1, 0] = spared[2, 0] = True
+    first, second, third = standings(quality, spent, spared=spared)
+    assert (first.dominated, third.dominated) == (False, False)
+    assert (second.dominated, second.by) == (True, 2)
+    better = quality + np.array([0.0, 0.0, 0.1])
+    assert standings(better, spent, spared=spared)[0].by == 2
+    # Spared by the frontier alone, it is dominated by what is not on it.
+    spared[1, 0] = False
+    assert standings(quality, spent, spared=spared)[0].by == 1
+
+
 @settings(max_examples=40)
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=1, max_size=12))
 def test_marks_follow_the_definition(points):

@@ -189,8 +189,8 @@ def test_an_unknown_price_stops_the_run_before_it_begins(server, made, tmp_path)
     reranker = LLMPointwiseReranker(chat(server, tmp_path), cache_dir=tmp_path / "cache")
     with pytest.raises(ConfigError, match="no input_token price of 'chat-m'"):
         check_cost(made({"llm": reranker}), cost)
-    with pytest.raises(ConfigError, match="no hour price of 'nowhere'"):
-        check_cost(made({}), CostSettings(kind="on", machine="nowhere"))
+    with pytest.raises(ConfigError, match=r"'nowhere' is known, only of here, free; add"):
+        check_cost(made({}), CostSettings(kind="on", machine="nowhere", prices=[HERE, FREE]))
     assert server.count == 0
     check_cost(made({"api": api(server, tmp_path)}), CostSettings())  # cost=off asks for nothing
 
@@ -240,7 +240,7 @@ def test_what_is_not_known_is_said_and_has_no_price(made, tmp_path):
         "the time of bm25+hash+k5 on here was not measured: it learns from all queries"
     ]
     unnamed = by_system(priced(made({}), prices=[HERE]))["bm25"]
-    assert "cost.machine" in unnamed["notes"][0]
+    assert unnamed["notes"][0].endswith("name its machine: cost.machine=here")
 
 
 def test_a_service_in_place_of_a_component(made, tmp_path):

@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 
 from evalkit.efficiency.budget import Budget
-from evalkit.efficiency.deadline import largest_k
+from evalkit.efficiency.deadline import Samples, largest_k, under_deadline
 from evalkit.efficiency.fronts import pareto_section
 from evalkit.efficiency.recommend import as_json, recommend
 from evalkit.errors import ConfigError
 from evalkit.io import write_json
-from evalkit.report.recommend import evidence_table, in_words, largest_k_table
+from evalkit.report.cost import cost_quality_table
+from evalkit.report.deadline import deadline_table, largest_k_table
+from evalkit.report.recommend import evidence_table, in_words
 from evalkit.results import Results, SystemResult
 from evalkit.types import DatasetInfo
 
@@ -191,3 +193,108 @@ def test_the_fronts_of_planted_results(tmp_path):
     assert [(c["reranker"], c["k"]) for c in section["knees"]] == [
         ("light", None), ("heavy", None), ("llm", None),
     ]  # fmt: skip
+
+
+def alike(ms, queries=200, ends=None, gains=None):
+    """Results of systems of one quality but for `gains`; ends: system → the interval of its mean,
+    no interval for the others. ms: (retriever, reranker, K) → the mean time."""
+    values = np.random.default_rng(2).uniform(0.2, 0.9, queries)
+    systems, times, priced = [], [], []
+    for key, mean in ms.items():
+        own = values + (gains or {}).get(key, 0.0)
+        quality = {MEASURE: own}, {MEASURE: float(own.mean())}, {MEASURE: (0.0, 1.0)}
+        systems.append(SystemResult(*key, None, *quality))
+        name = systems[-1].run_name
+        low, high = (ends or {}).get(key, (None, None))
+        stage = {"mean_ms": mean, "p95_ms": mean, "unsupported": [], "ci": {"mean_ms": [low, high]}}
+        times.append({"system": name, "stages": {"total": stage}})
+        bounds = None if low is None else [low / 1000, high / 1000]
+        priced.append({"system": name, "usd_per_1k": mean / 1000, "usd_per_1k_ci": bounds,
+                       "machine_ms": mean, "notes": [], "monthly": []})  # fmt: skip
+    info = DatasetInfo("planted", "d", 10, queries, 3, 1, False)
+    efficiency = {"latency": {"systems": times}, "cost": {"systems": priced, "machine": None}}
+    ids = [f"q{i}" for i in range(queries)]
+    found = Results(info, ids, [MEASURE], systems, {}, {}, resamples=200, efficiency=efficiency)
+    efficiency["pareto"] = pareto_section(found, efficiency)
+    return found
+
+
+BARE, FIVE, TEN = ("bm25", "none", None), ("bm25", "ce", 5), ("bm25", "ce", 10)
+DENSE = ("dense", "none", None)
+TRIAL = {BARE: 14.8, FIVE: 12.8, TEN: 10.0, DENSE: 250.0}
+
+
+def dominated(results, axis=0):
+    systems = results.efficiency["pareto"]["axes"][axis]["systems"]
+    return {s["system"]: s["by"] for s in systems if s["dominated"]}
+
+
+@pytest.mark.parametrize("gains", [None, {TEN: np.resize([0.1, -0.0999], 200)}])
+def test_times_without_intervals_do_not_put_a_reranker_before_its_own_first_stage(gains):
+    # A list that the reranker leaves as it is cannot be there before the list itself.
+    results = alike(TRIAL, gains=gains)
+    for budget in (Budget(p95_ms=100), Budget(usd_per_1k=1)):
+        found = recommend(results, budget, MEASURE)
+        assert found.choice.name == "bm25"
+        assert [c.name for c in found.untold if c.name != "bm25+ce+k5"] == ["bm25+ce+k10"]
+        words = " ".join(in_words(found, 0.95))
+        assert "Not told apart from the choice (14.8)" in words
+        assert "mean latency (ms)" in words
+        assert "bm25 + ce, K=10 (10)" in words
+        assert "too few queries were timed" in words
+        assert ("the simpler is taken" in words) == bool(gains)
+        assert as_json(found)["cheaper_or_faster_by_the_estimate_alone"] == [
+            c.name for c in found.untold
+        ]
+    for axis in (0, 1):
+        assert set(dominated(results, axis)) == {"dense"}
+    assert any("told apart" in note for note in cost_quality_table(results).notes)
+
+
+def test_a_slow_first_stage_is_not_preferred_to_another_ones_reranker_for_want_of_intervals():
+    found = recommend(alike({TEN: 10.0, DENSE: 250.0}), Budget(p95_ms=500), MEASURE)
+    assert (found.choice.name, list(found.untold)) == ("bm25+ce+k10", [])
+    assert dominated(alike({TEN: 10.0, DENSE: 250.0})) == {"dense": "bm25+ce+k10"}
+
+
+def test_times_whose_intervals_overlap_leave_the_choice_to_the_simpler():
+    near = {BARE: (9.0, 15.0), FIVE: (9.5, 14.0), TEN: (8.0, 12.0), DENSE: (200.0, 300.0)}
+    ms = {BARE: 12.0, FIVE: 11.0, TEN: 10.0, DENSE: 250.0}
+    found = recommend(alike(ms, ends=near), Budget(p95_ms=500), MEASURE)
+    assert found.choice.name == "bm25"
+    assert "the intervals overlap" in " ".join(in_words(found, 0.95))
+    assert set(dominated(alike(ms, ends=near))) == {"dense"}
+    # Told apart, the faster one is taken and dominates.
+    far = near | {TEN: (5.0, 8.0)}
+    found = recommend(alike(ms | {TEN: 6.0}, ends=far), Budget(p95_ms=500), MEASURE)
+    assert (found.choice.name, list(found.untold)) == ("bm25+ce+k10", [])
+    assert dominated(alike(ms | {TEN: 6.0}, ends=far))["bm25"] == "bm25+ce+k10"
+
+
+def test_a_quality_that_shows_dominates_whatever_the_times():
+    results = alike(TRIAL, gains={TEN: 0.1})
+    assert dominated(results)["bm25"] == "bm25+ce+k10"
+    assert recommend(results, Budget(p95_ms=100), MEASURE).choice.name == "bm25+ce+k10"
+
+
+def test_times_without_intervals_are_beyond_none():
+    better = {TEN: 0.3}
+    places = alike(TRIAL, gains=better).efficiency["pareto"]["axes"]
+    assert not any(s["beyond_interval"] for axis in places for s in axis["systems"])
+    ends = {key: (0.9 * ms, 1.1 * ms) for key, ms in TRIAL.items()}
+    places = alike(TRIAL, gains=better, ends=ends).efficiency["pareto"]["axes"]
+    beyond = {s["system"] for s in places[0]["systems"] if s["beyond_interval"]}
+    assert beyond == {"bm25", "bm25+ce+k5", "dense"}
+
+
+def test_a_share_of_none_or_all_late_has_an_exact_interval_in_the_table():
+    rows, values = np.arange(2), np.array([0.2, 0.8])
+    slow, quick = Samples(rows, np.full(2, 90.0)), Samples(rows, np.full(2, 1.0))
+    late = under_deadline(values, values, slow, quick, 50.0)
+    lost = under_deadline(values, values, slow, slow, 50.0)
+    table = deadline_table(alike(TRIAL, 2), MEASURE, {"a": (late, "b"), "c": (lost, "d")})
+    # 1 − .025 ** (1 / 2) = .842
+    assert [row[4].interval_text for row in table.rows] == ["[15.8, 100.0]"] * 2
+    assert [row[3].interval_text for row in table.rows] == ["[0.2000, 0.8000]", ""]
+    assert any("Clopper" in note for note in table.notes)
+    assert any(note.startswith("No brackets") for note in table.notes)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import logging
+from dataclasses import replace
 
 import pytest
 
@@ -185,3 +187,37 @@ def test_run_files_are_refused(experiment, tmp_path):
     retrievers = {"a": RememberingRetriever(RunFileRetriever(path))}
     with pytest.raises(ConfigError, match="'a' is a run file"):
         check_probed(Experiment(**{**vars(experiment), "retrievers": retrievers}))
+
+
+def test_what_a_kill_cuts_short_goes_on_from_the_store_and_the_indexes(
+    experiment, scorer, tmp_path, monkeypatch, caplog
+):
+    caplog.set_level(logging.INFO, logger="evalkit")
+    score, probes = scorer.score, [PROBES["stuffing"], PROBES["casing"]]
+
+    def killed_in_the_second(pairs):
+        if any(query.isupper() for query, _ in pairs):
+            raise KeyboardInterrupt
+        return score(pairs)
+
+    monkeypatch.setattr(scorer, "score", killed_in_the_second)
+    with pytest.raises(KeyboardInterrupt):
+        probe_systems(experiment, probes, seed=0, n=1)
+    assert [r.getMessage().split(":")[0] for r in caplog.records] == ["probe 1 of 2, stuffing"]
+    monkeypatch.setattr(scorer, "score", score)
+    assert scorer.asked
+    scorer.asked.clear()
+    # As a new process has it: nothing in memory.
+    cache = tmp_path / "cache"
+    again = replace(
+        experiment,
+        retrievers={"bm25": RememberingRetriever(BM25Retriever(cache_dir=cache))},
+        rerankers={"none": NoReranker(), "counting": PointwiseReranker(scorer, cache_dir=cache)},
+    )
+    before = {path: path.stat().st_mtime_ns for path in (cache / "bm25").rglob("*")}
+    probe_systems(again, probes[:1], seed=0, n=1)
+    assert scorer.asked == []
+    assert {path: path.stat().st_mtime_ns for path in (cache / "bm25").rglob("*")} == before
+    assert before
+    assert len(probe_systems(again, probes, seed=0, n=1)) == 2
+    assert all(query.isupper() for query, _ in scorer.asked)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import pytest
+import yaml
+from hydra.core.override_parser.overrides_parser import OverridesParser
 
+from evalkit.choices import choice_files
 from evalkit.errors import ConfigError, DataError
 from evalkit.inspection.subject import (
+    DATASETS,
     chosen_baseline,
     chosen_system,
     difficulty_stage,
@@ -43,6 +48,32 @@ def test_other_data_are_refused_with_the_settings_to_repeat(collection, dataset,
     other = collection({"d1": "a cat", "d2": "a bird"}, {"q1": "cats"}, "other")
     with pytest.raises(DataError, match=r"dataset\.path=there dataset\.split=test$"):
         require_same_data(Path("out"), results, other)
+
+
+@pytest.mark.parametrize(
+    "path", ["there", "my data/a,b", "it's \\'here", "größe=[1]", "a{b}$c", "x: y"]
+)
+def test_the_line_that_names_the_data_runs_when_it_is_copied(collection, dataset, output, path):
+    target = "evalkit.datasets.folder.FolderDataset"
+    config = {"dataset": {"_target_": target, "path": path, "split": "dev", "history_turns": 2}}
+    results = output(dataset, RANKINGS, manifest={"config": config})
+    other = collection({"d1": "a cat", "d2": "a bird"}, {"q1": "cats"}, "other")
+    with pytest.raises(DataError) as raised:
+        require_same_data(Path("out"), results, other)
+    line = str(raised.value).split("made of: ")[1]
+    given = OverridesParser.create().parse_overrides(shlex.split(line))
+    found = {each.key_or_group: each.value() for each in given}
+    assert found == {
+        "dataset": "folder", "dataset.path": path, "dataset.split": "dev",
+        "dataset.history_turns": 2,
+    }  # fmt: skip
+
+
+def test_every_dataset_has_a_choice_that_takes_its_settings():
+    choices = {name: yaml.safe_load(p.read_text()) for name, p in choice_files("dataset").items()}
+    assert {node["_target_"] for node in choices.values()} == set(DATASETS)
+    for node in choices.values():
+        assert node.keys() <= choices[DATASETS[node["_target_"]]].keys()
 
 
 def test_systems_by_name_or_the_best(results):

@@ -15,6 +15,7 @@ from evalkit.efficiency.percentiles import (
     statistics,
 )
 from evalkit.efficiency.timing_model import fitted_model
+from evalkit.report.cost import cost_quality_table
 from evalkit.report.efficiency import efficiency_tables
 from evalkit.report.render import to_html, to_latex, to_markdown
 from evalkit.report.table import tables
@@ -254,3 +255,16 @@ def test_they_follow_the_tables_of_quality_and_render_in_every_format():
         assert to_markdown(table).count("\n| bm25") == len(table.rows)
         assert r"\toprule" in to_latex(table)
         assert "<table" in to_html(table)
+
+
+def test_a_reranker_that_passes_queries_over_says_so_beside_its_times():
+    shares = {"queries_left_out_share": 0.6}
+    results = replace(measured(), details={"reranker.cross_encoder": {"bm25": shares}})
+    said = "cross_encoder reranks queries of its language only: 60.0 % of them stay"
+    for made in (*efficiency_tables(results)[:2], cost_quality_table(results)):
+        (note,) = (note for note in made.notes if note.startswith(said))
+        assert "times and costs are of all queries" in note
+    assert not any("stay as" in note for note in cost_quality_table(measured()).notes)
+    # Without times, beside costs alone.
+    priced = replace(results, efficiency={"cost": {"systems": []}})
+    assert any(note.startswith(said) for note in cost_quality_table(priced).notes)

@@ -129,6 +129,19 @@ def test_a_table_longer_than_a_page_goes_on_in_another_one():
     assert text.count("The note.") == text.count(r"\label") == 1
 
 
+@pytest.mark.parametrize("groups", [(27,), (20, 7), (9, 9, 9)])
+def test_parts_are_about_as_long_as_one_another(groups):
+    # 26 rows of 1.85 lines fill a page of 48: the 27th does not stand alone on the next one.
+    rows = iter(range(sum(groups)))
+    cells = tuple(
+        tuple((Cell(f"s{next(rows)}"), Cell("0.5000", (0.4, 0.6))) for _ in range(size))
+        for size in groups
+    )
+    text = to_latex(Table("Many.", (Column("S", "left"), Column("M")), cells))
+    parts = text.split(r"\end{table}")[:-1]
+    assert [part.count(r"\evalkitci{0.5000}") for part in parts] == [14, 13]
+
+
 def test_comments_say_what_the_preamble_needs():
     assert "CJKutf8" in to_latex(one_cell("中文"))
     assert "CJKutf8" not in to_latex(one_cell("plain é ü ß"))

@@ -93,6 +93,16 @@ def test_caption_says_what_the_numbers_are(make_results, tail, words):
     assert caption.endswith("Measured 2025-06-30.")
 
 
+@pytest.mark.parametrize(
+    ("queries", "method", "said"),
+    [(49, "percentile", True), (50, "percentile", False), (49, "expanded", False)],
+)
+def test_intervals_of_few_queries_are_said_to_be_too_narrow(make_results, queries, method, said):
+    made = make_results({BM25: {"nDCG@10": np.linspace(0, 1, queries).tolist()}})
+    caption = grid_table(replace(made, interval_method=method)).caption
+    assert ("too narrow below 50 queries (bootstrap.method=expanded is not)." in caption) is said
+
+
 def test_without_reranker_the_caption_does_not_speak_of_k(make_results):
     assert "K" not in grid_table(make_results({BM25: {"nDCG@10": [0.5, 0.6]}})).caption
 

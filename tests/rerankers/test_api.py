@@ -16,7 +16,9 @@ from loopback import (
 )  # fmt: skip
 from tiny import toy_dataset
 
+from evalkit.assembly import connected_rerankers
 from evalkit.errors import ConfigError, RemoteError
+from evalkit.remote.key import missing_keys
 from evalkit.rerankers.api import ApiReranker
 from evalkit.run import Run
 
@@ -217,4 +219,28 @@ def test_the_check_asks_for_model_and_key_and_sends_nothing(server, make, monkey
         make(api_key_env="LOOPBACK_KEY").check(10)
     monkeypatch.setenv("LOOPBACK_KEY", KEY)
     make(api_key_env="LOOPBACK_KEY").check(10)
+    assert server.count == 0
+
+
+def test_messages_name_the_settings_of_the_selected_reranker(server, make, dataset, monkeypatch):
+    monkeypatch.delenv("LOOPBACK_KEY", raising=False)
+    reranker = make(api_key_env="LOOPBACK_KEY")
+    connected_rerankers(dataset, {}, {"mine": reranker})
+    with pytest.raises(ConfigError, match=r"with reranker\.mine\.api_key_env=NAME"):
+        reranker.check(10)
+    nameless = make(model=None)
+    connected_rerankers(dataset, {}, {"mine": nameless})
+    with pytest.raises(ConfigError, match=r"reranker\.mine\.model is not set"):
+        nameless.check(10)
+
+
+def test_a_missing_key_is_noted_where_nothing_is_sent(server, make, monkeypatch):
+    monkeypatch.delenv("LOOPBACK_KEY", raising=False)
+    reranker = make(api_key_env="LOOPBACK_KEY")
+    with missing_keys() as missing:
+        reranker.check(10)
+    assert len(missing) == 1
+    assert "LOOPBACK_KEY is not set" in missing[0]
+    with pytest.raises(ConfigError, match="LOOPBACK_KEY is not set"):
+        reranker.check(10)
     assert server.count == 0

@@ -336,3 +336,18 @@ def test_the_dry_run_counts_the_train_queries_too(made):
         "logit pairs": 50,
         "logit pairs on train": 60 * 30,
     }
+
+
+def test_details_are_named_by_the_k_of_the_table_where_fewer_docs_are_found(made, dataset):
+    rerankers = made(
+        calibrated=CalibratedReranker("logit"),
+        fused=FusedReranker("logit", weights=[0.2, 0.8], tune="train"),
+    )
+    shown = {name: rerankers[name] for name in ("none", "calibrated", "fused")}
+    results = Experiment(
+        dataset, {"bm25": made.retriever}, shown, SweepSettings(k=[59, 60]),
+        MeasureSettings(["nDCG@10"]),
+    ).run()  # fmt: skip
+    assert candidates(made, dataset, 60).sizes.max() < 59  # docs that share a word
+    for name in ("calibrated", "fused"):
+        assert set(results.details[f"reranker.{name}"]["bm25"]) == {"K=59", "K=60"}

@@ -21,6 +21,7 @@ from tiny import save_cross_encoder, write_collection
 import evalkit
 from evalkit import app
 from evalkit.io import read_run
+from evalkit.training import libraries
 from evalkit.training.data import TrainingData
 
 SOURCE = Path(evalkit.__file__).parents[1]
@@ -257,8 +258,8 @@ def test_a_student_learns_from_stored_scores(evalkit_cli, command, model, tmp_pa
     assert config["num_hidden_layers"] == 1
     # The data has the teacher's scores in it: another objective needs no teacher.
     again = evalkit_cli(
-        *command, f"training.data={tmp_path}/out/data", "training.objective=kl",
-        f"hydra.run.dir={tmp_path}/kl",
+        *command, f"training.data={tmp_path}/out/data", "training.objective=margin_mse",
+        f"hydra.run.dir={tmp_path}/mse",
     )  # fmt: skip
     assert again.code == 0, again.err
     assert set(tmp_path.glob("cache/scores/*/*")) == stored
@@ -329,6 +330,52 @@ def test_a_teacher_that_would_not_be_learned_from_is_refused(evalkit_cli, comman
     found = evalkit_cli(*command, *teacher, "training.teacher=cross_encoder")
     assert found.code == 2
     assert "objective listwise learns from judgements, not from a teacher; set" in found.err
+
+
+@pytest.mark.parametrize("dry_run", [True, False])
+@pytest.mark.parametrize(
+    ("library", "override", "package"),
+    [
+        ("datasketch", "training.seed=1", "evalkit[diversity]"),
+        ("accelerate", "training.seed=1", "sentence-transformers[train]"),
+        ("peft", "training.lora={rank: 2}", "evalkit[llm]"),
+    ],
+)
+def test_a_library_that_is_missing_is_told_before_anything_is_mined(
+    evalkit_cli, command, tmp_path, monkeypatch, library, override, package, dry_run
+):
+    monkeypatch.setattr(libraries, "find_spec", lambda name: None if name == library else name)
+    found = evalkit_cli(*command, override, f"dry_run={dry_run}")
+    assert found.code == 2, found.err
+    assert f'needs {library}, which is not installed: pip install "{package}"' in found.err
+    assert not (tmp_path / "cache" / "training").exists()
+
+
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_without_a_split_to_train_on_folds_are_named(evalkit_cli, command, collection, dry_run):
+    (collection / "qrels" / "train.tsv").unlink()
+    found = evalkit_cli(*command, f"dry_run={dry_run}")
+    assert found.code == 2, found.err
+    assert "qrels/train" in found.err
+    assert "training.folds=5 training.split=test" in found.err
+    folds = ("training.folds=2", "training.split=test", "dry_run=true")
+    assert evalkit_cli(*command, *folds).code == 0
+
+
+def test_a_step_that_cannot_be_chosen_and_an_untrained_model_are_said(
+    evalkit_cli, command, tmp_path
+):
+    # With this learning rate no weight moves: no step is better than the start.
+    one = ("training.negatives.validation_share=0.08", "training.learning_rate=1e-30")
+    done = evalkit_cli(*command, *one, f"hydra.run.dir={tmp_path}/out")
+    assert done.code == 0, done.err
+    assert "On 1 validation query, step 0: RR@10" in done.out
+    few = "1 validation query cannot choose a step: RR@10 on fewer than 10 differs by chance"
+    nothing = "no step was better than step 0 on 1 validation query"
+    card = (tmp_path / "out" / "model" / "README.md").read_text(encoding="utf-8")
+    for line in (few, nothing):
+        assert line in done.err + done.out
+        assert line in card
 
 
 FOLDED = ("training.folds=3", "training.split=test", "training.negatives.validation_share=0")
