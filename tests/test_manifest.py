@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -75,7 +76,8 @@ def test_the_device_is_the_configured_one(monkeypatch: pytest.MonkeyPatch) -> No
         device: build_manifest({"device": device}, {})["device"]
         for device in ("cpu", "cuda", "cuda:1", None)
     }
-    assert described.pop("cpu").startswith(f"cpu: {torch.get_num_threads()} threads, ")
+    count = torch.get_num_threads()
+    assert re.fullmatch(rf"cpu: {count} thread{'s' * (count > 1)}, .+", described.pop("cpu"))
     assert described == {
         "cuda": "cuda: the GPU cuda",
         "cuda:1": "cuda:1: the GPU cuda:1",

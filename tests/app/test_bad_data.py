@@ -21,7 +21,11 @@ SPOILED = {
     ),
     "query line that is not JSON": ("queries", "q5 text", "line 5: not JSON"),
     "qrels line with four columns": ("qrels", "q1\td2\t1\t1", "line 7: 4 columns, expected 3"),
-    "qrels line with spaces": ("qrels", "q1 d2 1", "separate them by tabs"),
+    "qrels line with spaces": (
+        "qrels",
+        "q1 d2 1",
+        "line 7: 1 columns, expected 3 (query-id<TAB>corpus-id<TAB>score); separate them by tabs",
+    ),
     "grade that is a word": ("qrels", "q1\td2\tyes", "line 7: relevance 'yes' is not a whole"),
     "pair judged twice": ("qrels", "q1\td1\t0", "line 7: query 'q1', doc 'd1' is judged twice"),
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
@@ -15,7 +16,11 @@ def test_what_is_written_and_shown(cli, small, place):
     code, out, err = probed(
         cli, small, place, "probes=[stuffing,casing]", "measures=[RR@10]", "n=1"
     )
-    assert (code, err) == (0, "")
+    assert code == 0
+    assert re.sub(r"\d+\.\d s", "T", err).splitlines() == [
+        "INFO: probe 1 of 2, stuffing: 4 queries, T",
+        "INFO: probe 2 of 2, casing: 4 queries, T",
+    ]
     written = {path.name for path in (place / "probed").iterdir()}
     assert written == {"probe.md", "probe.json", "changed.jsonl"}
     found = json.loads((place / "probed" / "probe.json").read_text(encoding="utf-8"))
