@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import transformers
-from cross_encoder import save_tokenizer
+from pair_workload import save_tokenizer
 
 from evalkit.rerankers.cross_encoder import CrossEncoderReranker
 from evalkit.run import Run

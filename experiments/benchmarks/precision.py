@@ -16,7 +16,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-from cross_encoder import Pairs, collection_pairs
+from pair_workload import Pairs, collection_pairs
 
 from evalkit.models import dtype_name
 from evalkit.rerankers.classifier import ClassifierScorer

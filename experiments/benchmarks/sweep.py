@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 
 import transformers
-from cross_encoder import MAX_LENGTH, SIZES, save_model
+from pair_workload import MAX_LENGTH, SIZES, save_model
 
 from evalkit.datasets.folder import FolderDataset
 from evalkit.execution import ExecutionLog

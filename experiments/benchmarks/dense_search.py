@@ -1,6 +1,6 @@
 """Exact search of generated unit vectors: ours against what one would write or install instead.
 
-    python experiments/benchmarks/search.py --docs 200000 --queries 500 --k 100 --device cuda
+    python experiments/benchmarks/dense_search.py --docs 200000 --queries 500 --k 100 --device cuda
 
 Every competitor starts from float32 docs in main memory and ends with positions and scores there,
 so that on CUDA the copy to the device counts for those who make it. Runs alternate, the fastest of
