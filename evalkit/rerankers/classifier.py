@@ -50,6 +50,7 @@ class EngineMaker:
     truncation: Truncation
     query_limit: int | None
     token_budget: int | None
+    cuda_graphs: bool
 
     def engine(self, device: str) -> PairEngine:
         return PairEngine(
@@ -62,6 +63,7 @@ class EngineMaker:
             self.truncation,
             self.query_limit,
             self.token_budget,
+            self.cuda_graphs,
         )
 
     def __call__(self, device: str) -> Any:
@@ -75,7 +77,8 @@ class ClassifierScorer:
     adapter's base, None for the one that it names. max_length: tokens of query and doc together;
     None for the model's own. truncation, query_limit: see `scoring.templates`. prefixes: text
     before query and doc. dtype: of matrix products; "auto" for `models.dtype_name`'s. token_budget:
-    tokens a batch, None to find it. devices: several to use at once, a process each.
+    tokens a batch, None to find it. cuda_graphs: see `scoring.graphs`. devices: several to use at
+    once, a process each.
     """
 
     def __init__(
@@ -93,6 +96,7 @@ class ClassifierScorer:
         device: str | None = None,
         devices: Sequence[str] | None = None,
         cache_dir: str | Path | None = None,
+        cuda_graphs: bool = False,
     ) -> None:
         if activation not in ACTIVATIONS:
             raise ConfigError(f"activation={activation}: expected one of {', '.join(ACTIVATIONS)}")
@@ -102,7 +106,7 @@ class ClassifierScorer:
         self.activation, self.truncation, self.query_limit = activation, truncation, query_limit
         self.prefixes, self.token_budget = prefixes, token_budget
         self._max_length, self._dtype = max_length, dtype
-        self._device, self._devices = device, devices
+        self._device, self._devices, self.cuda_graphs = device, devices, cuda_graphs
         self.cache_dir = resolve_cache_dir(cache_dir)
 
     @cached_property
@@ -137,6 +141,11 @@ class ClassifierScorer:
     def check(self) -> None:
         """ConfigError for what the engine cannot score; loads no weights."""
         config, other = read_config(self._checkpoint.body), "use engine=reference"
+        if self.cuda_graphs and not self.devices[0].startswith("cuda"):
+            raise ConfigError(
+                f"cuda_graphs=true with device={self.devices[0]}: there are graphs on CUDA only; "
+                "set cuda_graphs=false"
+            )
         if self._checkpoint.base is None:
             heads = config.get("architectures") or [""]
             if is_saved_cross_encoder(self._checkpoint.body) and not heads[0].endswith(CLASSIFIER):
@@ -187,6 +196,7 @@ class ClassifierScorer:
             self.truncation,
             self.query_limit,
             self.token_budget,
+            self.cuda_graphs,
         )
 
     @cached_property

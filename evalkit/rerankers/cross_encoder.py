@@ -43,6 +43,7 @@ class CrossEncoderReranker(PointwiseReranker):
         engine: Literal["fast", "reference"] = "fast",
         dtype: str = "auto",
         token_budget: int | None = None,
+        cuda_graphs: bool = False,
         batch_size: int = 32,
         device: str | None = None,
         devices: list[str] | None = None,
@@ -59,14 +60,16 @@ class CrossEncoderReranker(PointwiseReranker):
         self.languages = languages
         self.depends_on_list = languages is not None
         if engine == "reference":
-            for name, value in (("base_model", base_model), ("devices", devices)):
-                if value is not None:
+            others = {"base_model": base_model, "devices": devices, "cuda_graphs": cuda_graphs}
+            for name, value in others.items():
+                if value not in (None, False):
                     raise ConfigError(f"{name}={value}: engine=reference has none; use engine=fast")
         scorer: ClassifierScorer | ReferenceScorer
         if engine == "fast":
             scorer = ClassifierScorer(
                 model, base_model, revision, max_length, activation, dtype=dtype,
                 token_budget=token_budget, device=device, devices=devices, cache_dir=cache_dir,
+                cuda_graphs=cuda_graphs,
             )  # fmt: skip
         else:
             scorer = ReferenceScorer(

@@ -79,7 +79,17 @@ class PackedClassifier:
         types for those of a first text; offsets: int64, shape (B + 1,), on the CPU."""
         starts = offsets.int().to(self.device, non_blocking=True)
         sequences = Sequences(starts, int(offsets.diff().max()))
-        places = positions(ids, starts, self._padding)
+        return self.forward(ids, types, self.places(ids, starts), sequences)
+
+    def places(self, ids: Tensor, starts: Tensor) -> Tensor:
+        """Position ids of packed tokens: int64, shape (T,)."""
+        return positions(ids, starts, self._padding)
+
+    def forward(
+        self, ids: Tensor, types: Tensor | None, places: Tensor, sequences: Sequences
+    ) -> Tensor:
+        """`logits` of what is on the device: nothing here asks the device for a value, so that a
+        CUDA graph can record it."""
         kinds = self._types[0] if types is None else self._types[types]
         hidden = self._words[ids] + kinds + self._places[places]
         hidden = self._norm(hidden).to(self.residual)

@@ -64,7 +64,7 @@ class PairEngine:
     load: gives the model, in eval mode, on its device, in float32; called when the first pair is
     scored. tokenizer: the model's, a fast one. tokens: the folder of token caches. max_length:
     tokens of a pair, special ones included. dtype: of matrix products. query_limit: tokens to which
-    a query is cut first. budget: tokens a batch, None to find it.
+    a query is cut first. budget: tokens a batch, None to find it. graphs: see `graphs`; on CUDA.
     """
 
     def __init__(
@@ -77,8 +77,9 @@ class PairEngine:
         truncation: Truncation = "longest_first",
         query_limit: int | None = None,
         budget: int | None = None,
+        graphs: bool = False,
     ) -> None:
-        self._load, self._dtype = load, dtype
+        self._load, self._dtype, self._graphs = load, dtype, graphs
         self._truncation, self._query_limit = truncation, query_limit
         self._types = "token_type_ids" in tokenizer.model_input_names
         self.template = PairTemplate.of(tokenizer)
@@ -151,7 +152,7 @@ class PairEngine:
         cuda = model.device.type == "cuda"
         budget = cuda_budget(model, self._dtype) if cuda else CPU_BUDGET
         # The model itself is not kept: what reads without padding has weights of its own.
-        forward = forward_for(model, self._dtype, self._types)
+        forward = forward_for(model, self._dtype, self._types, self._graphs)
         return Loaded(forward, model.device, budget)
 
     @cached_property

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
+from evalkit.errors import ConfigError
 from evalkit.scoring.encoder import PackedClassifier
+from evalkit.scoring.graphs import Graphs, filled
 from evalkit.scoring.templates import Packed
 
 if TYPE_CHECKING:
@@ -22,15 +24,22 @@ class Forward(Protocol):
         ...
 
 
-def forward_for(model: Any, dtype: torch.dtype, types: bool) -> Forward:
+def forward_for(model: Any, dtype: torch.dtype, types: bool, graphs: bool = False) -> Forward:
     """model: in float32, and not to be used elsewhere. dtype: of matrix products. types: whether
-    the model's tokenizer makes token types."""
+    the model's tokenizer makes token types. graphs: compute small batches by CUDA graphs;
+    ConfigError where that cannot be."""
     from evalkit.scoring import encoder, varlen
 
     width = model.config.hidden_size // model.config.num_attention_heads
     fused = varlen.kernel_for(model.device, dtype, width) is not varlen.per_sequence
+    if graphs and not (encoder.supports(model) and fused):
+        raise ConfigError(
+            f"cuda_graphs=true: {type(model).__name__} on {model.device} in {dtype} is not "
+            "computed without padding by CUDA kernels; set cuda_graphs=false"
+        )
     if encoder.supports(model) and (fused or model.device.type == "cpu"):
-        return WithoutPadding(PackedClassifier(model, dtype), types)
+        classifier, pad = PackedClassifier(model, dtype), model.config.pad_token_id or 0
+        return WithoutPadding(classifier, types, Graphs(classifier) if graphs else None, pad)
     for parameter in model.parameters():  # and no buffer: rotary frequencies stay in float32
         parameter.data = parameter.data.to(dtype)
     model = with_float_head(model)
@@ -53,16 +62,29 @@ def with_float_head(model: Any) -> Any:
 
 
 class WithoutPadding:
-    """BERT and (XLM-)RoBERTa by `PackedClassifier`."""
+    """BERT and (XLM-)RoBERTa by `PackedClassifier`; small batches by graphs, where there are any.
+
+    pad: the token that those are filled up with.
+    """
 
     padded = False
 
-    def __init__(self, classifier: PackedClassifier, types: bool) -> None:
+    def __init__(
+        self, classifier: PackedClassifier, types: bool, graphs: Graphs | None = None, pad: int = 0
+    ) -> None:
         self._classifier, self._types = classifier, types
+        self._graphs, self._pad = graphs, pad
 
     def logits(self, batch: Packed) -> torch.Tensor:
+        shape = None if self._graphs is None else self._graphs.shape_for(batch)
+        if self._graphs is None or shape is None:
+            return self._classifier.logits(*self._inputs(batch))[:, 0]
+        inputs = self._inputs(filled(batch, shape, self._pad))
+        return self._graphs.logits(*inputs, shape)[: len(batch.lengths), 0]
+
+    def _inputs(self, batch: Packed) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor]:
         ids, types, offsets = tensors(batch, self._classifier.device)
-        return self._classifier.logits(ids, types if self._types else None, offsets)[:, 0]
+        return ids, types if self._types else None, offsets
 
 
 class ThroughTransformers:
