@@ -228,8 +228,8 @@ def prepared(plan: Plan) -> TrainingData:
     learned = data.split == "train"
     if training.fit.needs_teacher and np.isnan(data.teacher[learned]).any():
         raise ConfigError(
-            f"training.objective={training.fit.objective} needs another model's scores, and the "
-            f"data in {training.data} has none; name a selected reranker: training.teacher=NAME"
+            f"training.{training.fit.asks_teacher} needs another model's scores, and the data in "
+            f"{training.data} has none; name a selected reranker: training.teacher=NAME"
         )
     return data
 

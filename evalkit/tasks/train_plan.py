@@ -80,14 +80,14 @@ def planned(values: Mapping[str, Any], job: Job) -> Plan:
     teacher = None if training.teacher is None else find_teacher(training.teacher, rerankers)
     if training.fit.needs_teacher and teacher is None and training.data is None:
         raise ConfigError(
-            f"training.objective={training.fit.objective} learns from another model's scores; name "
-            "a selected reranker: training.teacher=cross_encoder"
+            f"training.{training.fit.asks_teacher} learns from another model's scores; name a "
+            "selected reranker: training.teacher=cross_encoder"
         )
     if teacher is not None and not training.fit.needs_teacher:
         raise ConfigError(
             f"training.teacher={training.teacher}: objective {training.fit.objective} learns from "
             f"judgements, not from a teacher; set training.objective={NEEDS_TEACHER[0]} or "
-            f"{NEEDS_TEACHER[1]}, or training.teacher=null"
+            f"{NEEDS_TEACHER[1]}, listwise with a training.teacher_share, or training.teacher=null"
         )
     if training.data is None:
         _check_enough(training.fit, negatives)

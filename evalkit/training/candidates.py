@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from evalkit.errors import ConfigError, nearest
 from evalkit.run import Run, union
 from evalkit.training.corpus import Corpus
 from evalkit.types import Dataset, Query, Reranker
@@ -129,6 +130,23 @@ class Guard(NamedTuple):
 
     def score(self, pairs: Run) -> Run:
         return self.reranker.rerank(self.queries, self.dataset, pairs)
+
+
+def find_guard(name: str, rerankers: Mapping[str, Reranker]) -> Reranker:
+    """The selected reranker of this name; ConfigError unless it scores each doc on its own."""
+    if name not in rerankers:
+        raise ConfigError(
+            f"training.negatives.guard={name}: not among the selected rerankers "
+            f"({', '.join(rerankers) or 'none'}).{nearest(name, rerankers)} Add it: "
+            f"reranker=[{','.join([*rerankers, name])}]"
+        )
+    guard = rerankers[name]
+    if guard.depends_on_list or getattr(guard, "filters", False):
+        raise ConfigError(
+            f"training.negatives.guard={name}: it does not score each doc on its own; choose one "
+            "that does, such as a cross_encoder"
+        )
+    return guard
 
 
 def _lowest(scores: np.ndarray, relevant: Run, otherwise: np.ndarray) -> np.ndarray:

@@ -35,9 +35,10 @@ class TrainingData:
 
     doc: the text that a model reads. label: the grade in the qrels, 0 for what is not relevant.
     role: "positive", "negative" (found by a retriever) or "random" (drawn from the corpus). source:
-    "qrels", the retriever's name, or "random". rank: in the source, from 1; 0 where there is none.
-    split: "train" or "validation", the same for all rows of a query. teacher: another model's
-    score, NaN where it gave none. origin: what the rows were made from, plain JSON data.
+    "qrels", "cloze" (a sentence's own doc), the retriever's name, or "random". rank: in the source,
+    from 1; 0 where there is none. split: "train" or "validation", the same for all rows of a query.
+    teacher: another model's score, NaN where it gave none. origin: what the rows were made from,
+    plain JSON data.
     """
 
     query_id: np.ndarray

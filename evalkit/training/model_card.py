@@ -61,7 +61,7 @@ def _head(record: Mapping[str, Any]) -> str:
 
 def _how(record: Mapping[str, Any]) -> str:
     fit = record["settings"]
-    teacher = f" Teacher: {record['teacher']['name']}." if record["teacher"] else ""
+    teacher = f" Teacher: {record['teacher']['name']}{_share(fit)}." if record["teacher"] else ""
     weights = f"{record['fit']['trained_weights']:,} weights were trained"
     layers = f", the base's first {fit['num_layers']} layers are left" if fit["num_layers"] else ""
     lora = fit["lora"]
@@ -75,11 +75,24 @@ def _how(record: Mapping[str, Any]) -> str:
     )
 
 
+def _share(fit: Mapping[str, Any]) -> str:
+    """What of the targets a teacher decides, where judgements decide the rest."""
+    if not (share := fit["teacher_share"]):
+        return ""
+    return (
+        f", whose scores' softmax (temperature {fit['temperature']:g}) is {share:g} of the "
+        "targets; judgements are the rest"
+    )
+
+
 def _data(record: Mapping[str, Any]) -> str:
     data = record["data"]
+    queries = data["queries"]
+    sentences = queries["sentences"]
+    of_which = f" ({sentences:,} of them sentences of its docs)" if sentences else ""
     found = [
         f"* {record['dataset']['dataset_id']} (digest {record['dataset']['digest']}): "
-        f"{data['queries']['train']:,} queries to learn from, {data['queries']['validation']:,} "
+        f"{queries['train']:,} queries to learn from{of_which}, {queries['validation']:,} "
         f"for validation, {data['rows']:,} pairs; digest of the data {data['digest']}.",
         "* Docs that are not relevant come from: "
         + ", ".join(f"{name} ({count:,})" for name, count in data["sources"].items())

@@ -21,7 +21,9 @@ class NegativeSettings:
     retriever's own. max_positives: relevant docs of a query, the highest grades first.
     max_queries: a sample of the queries; null for all. validation_share: of the queries, in a part
     that shares no relevant doc and no text with the rest. validation_num: negatives of a query
-    there; null for `num`, which makes lists so short that most steps look equally good. passages:
+    there; null for `num`, which makes lists so short that most steps look equally good.
+    cloze_queries: so many sentences of the corpus that are learned from as queries, too, see
+    `cloze`. passages:
     "windows" cuts a doc of more than `passage_words` words and takes the window that fits the query
     best, "whole" leaves docs as they are.
     """
@@ -37,6 +39,7 @@ class NegativeSettings:
     max_queries: int | None = None
     validation_share: float = 0.05
     validation_num: int | None = 20
+    cloze_queries: int = 0
     passages: Literal["windows", "whole"] = "windows"
     passage_words: int = 128
     doc_template: str = DOC_TEMPLATE
@@ -76,6 +79,7 @@ class NegativeSettings:
             f"validation_share={self.validation_share}",
             "from 0 to below 1",
         )
+        _check(self.cloze_queries >= 0, f"cloze_queries={self.cloze_queries}", "0 or more")
         _check(
             self.passages in ("windows", "whole"), f"passages={self.passages}", "windows or whole"
         )

@@ -21,7 +21,7 @@ import numpy as np
 
 from evalkit.analysis import Analyzer
 from evalkit.cache import resolve_cache_dir
-from evalkit.errors import ConfigError, DataError, nearest
+from evalkit.errors import ConfigError, DataError
 from evalkit.first_stage import first_stage
 from evalkit.progress import track
 from evalkit.rerankers.ltr_terms import TermFeatures, TermStatistics
@@ -30,8 +30,10 @@ from evalkit.training.candidates import (
     Guard,
     Judged,
     candidates,
+    find_guard,
     wordings_of_queries,
 )
+from evalkit.training.cloze import Cloze, cloze_queries
 from evalkit.training.corpus import Corpus
 from evalkit.training.data import TrainingData
 from evalkit.training.drawing import Drawn, Pool, drawn
@@ -69,24 +71,8 @@ def mine(
             "dataset=ir_datasets"
         )
     source = dataset if split in (None, dataset.split) else dataset.with_split(str(split))
-    guard = None if settings.guard is None else _guard(settings.guard, rerankers or {})
+    guard = None if settings.guard is None else find_guard(settings.guard, rerankers or {})
     return _Mining(source, retrievers, settings, guard, resolve_cache_dir(cache_dir)).run()
-
-
-def _guard(name: str, rerankers: Mapping[str, Reranker]) -> Reranker:
-    if name not in rerankers:
-        raise ConfigError(
-            f"training.negatives.guard={name}: not among the selected rerankers "
-            f"({', '.join(rerankers) or 'none'}).{nearest(name, rerankers)} Add it: "
-            f"reranker=[{','.join([*rerankers, name])}]"
-        )
-    guard = rerankers[name]
-    if guard.depends_on_list or getattr(guard, "filters", False):
-        raise ConfigError(
-            f"training.negatives.guard={name}: it does not score each doc on its own; choose one "
-            "that does, such as a cross_encoder"
-        )
-    return guard
 
 
 class _Mining:
@@ -102,10 +88,14 @@ class _Mining:
     ) -> None:
         self.dataset, self.retrievers, self.settings = dataset, retrievers, settings
         self.guard = guard
-        self.grades = grades_of(dataset.qrels)
+        self.grades = {**grades_of(dataset.qrels)}
         self.corpus = Corpus.read(dataset, settings.doc_template)
         self.queries = self._queries()
         self.validation = self._validation()
+        self.cloze = self._cloze()
+        for query_id, cloze in self.cloze.items():
+            self.grades[query_id] = {cloze.doc_id: max(dataset.relevance_level, 1)}
+            self.queries.append(cloze.query)
         analyzer, template = Analyzer(), settings.doc_template
         self._terms = TermFeatures(analyzer, template, cache_dir / "training")
         self.passages = BestPassages(
@@ -144,14 +134,18 @@ class _Mining:
             )
         )
         for query, good, bad in zip(queries, positives, negatives, strict=True):
-            chosen = [(doc_id, grade, "positive", "qrels", 0) for doc_id, grade in good]
+            cloze = self.cloze.get(query.query_id)
+            origin = "qrels" if cloze is None else "cloze"
+            chosen = [(doc_id, grade, "positive", origin, 0) for doc_id, grade in good]
             chosen += [(each.doc_id, 0.0, *each[1:]) for each in bad.negatives]
             for doc_id, label, role, source, rank in chosen:
+                own = cloze is not None and cloze.doc_id == doc_id
+                doc = cloze.shown(docs[doc_id]) if cloze and own else docs[doc_id]
                 yield {
                     "query_id": query.query_id,
                     "query": query.text,
                     "doc_id": doc_id,
-                    "doc": self.passages.best(query.text, docs[doc_id]),
+                    "doc": self.passages.best(query.text, doc),
                     "label": label,
                     "role": role,
                     "source": source,
@@ -217,6 +211,19 @@ class _Mining:
         share, seed = self.settings.validation_share, self.settings.seed
         return validation_queries(self.queries, docs, share, seed)
 
+    def _cloze(self) -> dict[str, Cloze]:
+        """Sentences as queries, by query id; none of a doc that a validation query asks for."""
+        held = [query for query in self.queries if query.query_id in self.validation]
+        judged = Judged.of(held, self.grades, self.dataset, self.corpus)
+        kept_out = set().union(*wordings_of_queries(judged.blocked, self.corpus))
+        found = cloze_queries(self.dataset, self.settings.cloze_queries, self.settings.seed)
+        wordings = self.corpus.wordings_of(np.array([each.doc_id for each in found], np.str_))
+        return {
+            each.query.query_id: each
+            for each, number in zip(found, wordings.tolist(), strict=True)
+            if number not in kept_out
+        }
+
     @cached_property
     def _statistics(self) -> TermStatistics:
         # When first asked for: docs of one passage never ask, and it costs a pass over all docs.
@@ -240,6 +247,7 @@ class _Mining:
                 "queries_judged": len(dataset.queries),
                 "queries": len(self.queries),
                 "validation_queries": len(self.validation),
+                "cloze_queries": len(self.cloze),
                 "rows_by_source": dict(zip(sources.tolist(), rows.tolist(), strict=True)),
                 "candidates": self.seen,
                 "likely_false_negatives": self.suspected,

@@ -4,7 +4,7 @@
     pairwise    RankNet (Burges et al., ICML 2005): log(1 + exp(s_j - s_i)), mean over the pairs of
                 a query's docs in which i has the higher label
     listwise    softmax cross entropy over a query's docs; the target is gain / sum of gains, which
-                with one positive is that of Gao et al. (ECIR 2021)
+                with one positive is that of Gao et al. (ECIR 2021); a `Teacher` has a share in it
     lambda      LambdaLoss (Wang et al., CIKM 2018), weights NDCG-Loss2++
     margin_mse  squared error of score differences between a positive and each other doc, against
                 the teacher's (Hofstätter et al., 2020)
@@ -32,6 +32,15 @@ OBJECTIVES: tuple[str, ...] = get_args(Objective)
 NEEDS_TEACHER = ("margin_mse", "kl")
 
 
+class Teacher(NamedTuple):
+    """A teacher's part in listwise targets: (1 - share) · gain / sum of gains + share · softmax of
+    the teacher's scores over the temperature, as Hinton et al. (2015) mix what is right with what a
+    teacher says. Unlike in kl, the student's scores are not divided by the temperature."""
+
+    share: float = 0.0
+    temperature: float = 1.0
+
+
 class Group(NamedTuple):
     """One query's docs in an example: rows of the training data, int64, shape (n,); labels and the
     teacher's scores (NaN without one), float32, shape (n,)."""
@@ -48,11 +57,16 @@ def gains_of(labels: np.ndarray, gains: str) -> np.ndarray:
 
 
 def arranged(
-    groups: Sequence[Group], objective: str, gains: str, highest: float
+    groups: Sequence[Group],
+    objective: str,
+    gains: str,
+    highest: float,
+    teacher: Teacher = Teacher(),  # noqa: B008  (a constant)
 ) -> dict[str, list[Any] | torch.Tensor]:
     """The columns that the objective's loss expects, in its order, "label" last.
 
     highest: the highest gain in all of the data, which pointwise takes as certain relevance.
+    teacher: what part another model's scores have in listwise targets.
     """
     if objective == "margin_mse":
         return _margins(groups)
@@ -60,7 +74,7 @@ def arranged(
         rows = np.concatenate([group.rows for group in groups])
         values = np.concatenate([gains_of(group.labels, gains) / highest for group in groups])
         return {"query": [0] * len(rows), "doc": rows.tolist(), "label": _tensor(values)}
-    labels = [_labels(group, objective, gains) for group in groups]
+    labels = [_labels(group, objective, gains, teacher) for group in groups]
     return {
         "query": [0] * len(groups),
         "docs": [group.rows.tolist() for group in groups],
@@ -68,7 +82,7 @@ def arranged(
     }
 
 
-def _labels(group: Group, objective: str, gains: str) -> np.ndarray:
+def _labels(group: Group, objective: str, gains: str, teacher: Teacher) -> np.ndarray:
     if objective == "pairwise":
         return group.labels
     if objective == "kl":
@@ -77,9 +91,19 @@ def _labels(group: Group, objective: str, gains: str) -> np.ndarray:
     if objective == "lambda":
         # The loss itself raises 2 to the label and takes 1 away.
         return np.log2(1.0 + values)
+    target = values / values.sum()
+    if teacher.share:
+        target = (1.0 - teacher.share) * target + teacher.share * _softmax(
+            group.teacher.astype(np.float64) / teacher.temperature
+        )
     with np.errstate(divide="ignore"):
-        # Its target is the labels' softmax: of the logarithms, that is gain / sum of gains.
-        return np.log(values)
+        # ListNet's target is the labels' softmax: of the logarithms, that is the target itself.
+        return np.log(target)
+
+
+def _softmax(scores: np.ndarray) -> np.ndarray:
+    weights = np.exp(scores - scores.max())
+    return weights / weights.sum()
 
 
 def _margins(groups: Sequence[Group]) -> dict[str, list[Any] | torch.Tensor]:

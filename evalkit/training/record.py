@@ -54,6 +54,7 @@ def record(
             "queries": {
                 "train": len(usable_groups(data, "train")),
                 "validation": len(usable_groups(data, "validation")),
+                "sentences": int((data.source == "cloze").sum()),
             },
             "sources": dict(Counter(data.source[data.label <= 0].tolist())),
             "origin": dict(data.origin),

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from evalkit.errors import ConfigError
-from evalkit.training.objectives import NEEDS_TEACHER, Gains, Objective
+from evalkit.training.objectives import NEEDS_TEACHER, Gains, Objective, Teacher
 
 Truncation = Literal["only_second", "longest_first"]
 TrainingDtype = Literal["float32", "bfloat16"]
@@ -41,7 +41,8 @@ class FitSettings:
     model: path or hub name of the model to start from: an encoder, a cross-encoder, or an adapter
     over either (`base_model` as in `evalkit.adapters.find_checkpoint`). num_layers: keep so many of
     its first layers. dropout: of hidden states and attention; None for the model's own.
-    docs_per_query, positives_per_query: docs of one query in an example,
+    teacher_share: of another model's scores in the targets of `listwise`. temperature: see
+    `objectives`. docs_per_query, positives_per_query: docs of one query in an example,
     drawn anew in each epoch. steps: optimiser steps, in place of `epochs`. warmup: share of the
     steps over which the learning rate rises from 0, at which the first step learns nothing, after
     which it falls to 0 in a line.
@@ -58,6 +59,7 @@ class FitSettings:
     lora: LoraSettings | None = None
     objective: Objective = "listwise"
     gains: Gains = "linear"
+    teacher_share: float = 0.0
     temperature: float = 1.0
     epochs: float = 1
     steps: int | None = None
@@ -89,6 +91,14 @@ class FitSettings:
                 raise ConfigError(f"training.{key}={getattr(self, key)}: expected more than 0")
         if self.dropout is not None and not 0 <= self.dropout < 1:
             raise ConfigError(f"training.dropout={self.dropout}: expected from 0 to below 1")
+        if not 0 <= self.teacher_share <= 1:
+            raise ConfigError(f"training.teacher_share={self.teacher_share}: expected from 0 to 1")
+        if self.teacher_share and self.objective != "listwise":
+            raise ConfigError(
+                f"training.teacher_share={self.teacher_share} with objective={self.objective}: "
+                "only listwise learns from judgements and a teacher together; set "
+                "training.objective=listwise, or training.teacher_share=0"
+            )
         if not 0 <= self.warmup < 1 or self.weight_decay < 0:
             raise ConfigError(
                 f"training.warmup={self.warmup}, training.weight_decay={self.weight_decay}: "
@@ -107,7 +117,19 @@ class FitSettings:
 
     @property
     def needs_teacher(self) -> bool:
-        return self.objective in NEEDS_TEACHER
+        return self.objective in NEEDS_TEACHER or self.teacher_share > 0
+
+    @property
+    def asks_teacher(self) -> str:
+        """The setting because of which a teacher is needed, for messages."""
+        if self.objective in NEEDS_TEACHER:
+            return f"objective={self.objective}"
+        return f"teacher_share={self.teacher_share:g}"
+
+    @property
+    def teacher_part(self) -> Teacher:
+        """What part of listwise targets a teacher's scores are."""
+        return Teacher(self.teacher_share, self.temperature)
 
     def plain(self) -> dict[str, Any]:
         """JSON data."""

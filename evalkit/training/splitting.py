@@ -20,8 +20,8 @@ def sampled(queries: Sequence[Query], count: int | None, seed: int) -> list[Quer
     """`count` of the queries, or all, in the order given."""
     if count is None or count >= len(queries):
         return list(queries)
-    drawn = sorted(_draw("sample", seed, query.query_id) for query in queries)[count]
-    return [query for query in queries if _draw("sample", seed, query.query_id) < drawn]
+    drawn = sorted(draw("sample", seed, query.query_id) for query in queries)[count]
+    return [query for query in queries if draw("sample", seed, query.query_id) < drawn]
 
 
 def validation_queries(
@@ -43,7 +43,7 @@ def validation_queries(
     for query, group in zip(queries, _connected(queries, docs).tolist(), strict=True):
         groups.setdefault(group, []).append(query)
     order = sorted(
-        groups.values(), key=lambda group: min(_draw("group", seed, q.query_id) for q in group)
+        groups.values(), key=lambda group: min(draw("group", seed, q.query_id) for q in group)
     )
     chosen: set[str] = set()
     for group in order:
@@ -77,5 +77,6 @@ def _connected(queries: Sequence[Query], docs: Mapping[str, Collection[int]]) ->
     return connected_components(edges, directed=False)[1][: len(queries)]
 
 
-def _draw(purpose: str, seed: int, query_id: str) -> str:
-    return hashlib.sha256(f"{purpose}\0{seed}\0{query_id}".encode()).hexdigest()
+def draw(purpose: str, seed: int, item_id: str) -> str:
+    """64 hex digits that look random: the same for the same three."""
+    return hashlib.sha256(f"{purpose}\0{seed}\0{item_id}".encode()).hexdigest()

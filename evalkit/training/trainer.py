@@ -142,7 +142,9 @@ def _trainer(
 
         def __call__(self, features: Sequence[dict[str, int]]) -> dict[str, Any]:
             groups = [examples[feature["example"]] for feature in features]
-            return arranged(groups, settings.objective, settings.gains, highest)
+            return arranged(
+                groups, settings.objective, settings.gains, highest, settings.teacher_part
+            )
 
     class RowTrainer(CrossEncoderTrainer):
         def get_batch_sampler(

@@ -265,6 +265,29 @@ def test_a_student_learns_from_stored_scores(evalkit_cli, command, model, tmp_pa
     assert set(tmp_path.glob("cache/scores/*/*")) == stored
 
 
+def test_judgements_sentences_and_a_teacher_are_learned_from_together(
+    evalkit_cli, command, collection, model, tmp_path
+):
+    with (collection / "corpus.jsonl").open("a", encoding="utf-8") as corpus:
+        for i in range(4):
+            text = " ".join(f"Sentence {j} of {i} has these {j} words in it." for j in range(8))
+            corpus.write(json.dumps({"_id": f"long{i}", "title": "", "text": text}) + "\n")
+    done = evalkit_cli(
+        *command, "reranker=[cross_encoder]", f"reranker.cross_encoder.model={model}",
+        "training.teacher=cross_encoder", "training.teacher_share=0.4", "training.temperature=0.5",
+        "training.negatives.cloze_queries=60", f"hydra.run.dir={tmp_path}/out",
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    found, data = record_of(tmp_path / "out"), TrainingData.load(tmp_path / "out" / "data")
+    # Only these docs have sentences of enough words.
+    assert set(data.doc_id[data.source == "cloze"]) == {f"long{i}" for i in range(4)}
+    assert found["data"]["queries"]["sentences"] == 4
+    assert np.isfinite(data.teacher[data.split == "train"]).all()
+    card = (tmp_path / "out" / "model" / "README.md").read_text(encoding="utf-8")
+    assert "(4 of them sentences of its docs)" in card
+    assert "Teacher: cross_encoder, whose scores' softmax (temperature 0.5) is 0.4 of the" in card
+
+
 def test_the_curve_goes_to_mlflow_once(evalkit_cli, command, tmp_path):
     from mlflow import MlflowClient
 
@@ -303,7 +326,8 @@ def test_a_dry_run_says_what_would_be_done_and_does_nothing(evalkit_cli, command
         ("training.negatives.num=0", "training.negatives: num=0"),
         ("training.lora={rank: 0}", "training.lora: rank=0"),
         ("training.docs_per_query=9", "set training.negatives.num=8, or training.docs_per_query=5"),
-        ("training.objective=kl", "learns from another model's scores"),
+        ("training.objective=kl", "objective=kl learns from another model's scores"),
+        ("training.teacher_share=0.5", "teacher_share=0.5 learns from another model's scores"),
         ("training.teacher=cross_encoder", "not among the selected rerankers"),
         ("training.teacher=none", "does not score pairs of texts"),
         ("training.split=dev", "dev"),

@@ -10,7 +10,14 @@ import torch
 from learnable import learnable_data
 from tiny import save_cross_encoder
 
-from evalkit.training.objectives import OBJECTIVES, Group, arranged, build_loss, gains_of
+from evalkit.training.objectives import (
+    OBJECTIVES,
+    Group,
+    Teacher,
+    arranged,
+    build_loss,
+    gains_of,
+)
 from evalkit.training.pair_rows import PairRows
 from evalkit.training.settings import FitSettings
 from evalkit.training.student import build_student
@@ -164,6 +171,24 @@ def test_one_positive_makes_listwise_the_cross_entropy_of_its_softmax(encoder, g
     one = [g._replace(labels=np.eye(len(g.rows), dtype=np.float32)[0]) for g in groups]
     expected = np.mean([-log_softmax(s)[0] for s in scores_of(encoder, groups)])
     assert loss_of(encoder, one, "listwise") == pytest.approx(expected, rel=2e-5)
+
+
+def test_a_teacher_has_its_share_of_listwise_targets(encoder, groups):
+    teacher = Teacher(share=0.3, temperature=0.5)
+    columns = arranged(groups, "listwise", "linear", 3.0, teacher)
+    labels = columns.pop("label")
+    found = build_loss("listwise", encoder, 1.0)(list(columns.values()), labels).item()
+    expected = []
+    for s, g in zip(scores_of(encoder, groups), groups, strict=True):
+        gains = worth(g.labels, "linear")
+        said = np.exp(log_softmax(g.teacher.astype(np.float64) / 0.5))
+        expected.append(-((0.7 * gains / gains.sum() + 0.3 * said) * log_softmax(s)).sum())
+    assert found == pytest.approx(np.mean(expected), rel=2e-5)
+
+
+def test_a_teacher_without_a_share_is_not_asked(encoder, groups):
+    without = [g._replace(teacher=np.full_like(g.teacher, np.nan)) for g in groups]
+    assert loss_of(encoder, without, "listwise") == loss_of(encoder, groups, "listwise")
 
 
 def test_a_doc_that_stands_in_several_pairs_is_scored_once(encoder, groups, monkeypatch):

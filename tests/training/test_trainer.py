@@ -366,6 +366,8 @@ def test_bfloat16_trains_as_float32_does_within_its_precision(settings, data, tm
         ({"warmup": 1.0}, "training.warmup=1.0"),
         ({"dropout": 1.0}, "training.dropout=1.0"),
         ({"docs_per_query": 1}, "training.docs_per_query=1"),
+        ({"teacher_share": 1.5}, "training.teacher_share=1.5: expected from 0 to 1"),
+        ({"teacher_share": 0.5, "objective": "kl"}, "training.objective=listwise"),
         ({"lora": LORA, "num_layers": 1}, "training.num_layers=1 with training.lora"),
     ],
 )
