@@ -21,7 +21,7 @@ import numpy as np
 
 from evalkit.analysis import Analyzer
 from evalkit.cache import resolve_cache_dir
-from evalkit.errors import ConfigError, DataError
+from evalkit.errors import ConfigError
 from evalkit.first_stage import first_stage
 from evalkit.progress import track
 from evalkit.rerankers.ltr_terms import TermFeatures, TermStatistics
@@ -33,14 +33,13 @@ from evalkit.training.candidates import (
     find_guard,
     wordings_of_queries,
 )
-from evalkit.training.cloze import Cloze, cloze_queries
 from evalkit.training.corpus import Corpus
 from evalkit.training.data import TrainingData
 from evalkit.training.drawing import Drawn, Pool, drawn
 from evalkit.training.negative_settings import NegativeSettings
 from evalkit.training.passages import BestPassages
-from evalkit.training.splitting import sampled, validation_queries
-from evalkit.types import Dataset, Query, Reranker, Retriever, grades_of
+from evalkit.training.queries import TrainingQueries
+from evalkit.types import Dataset, Query, Reranker, Retriever
 
 __all__ = ["NegativeSettings", "mine"]
 
@@ -88,14 +87,8 @@ class _Mining:
     ) -> None:
         self.dataset, self.retrievers, self.settings = dataset, retrievers, settings
         self.guard = guard
-        self.grades = {**grades_of(dataset.qrels)}
         self.corpus = Corpus.read(dataset, settings.doc_template)
-        self.queries = self._queries()
-        self.validation = self._validation()
-        self.cloze = self._cloze()
-        for query_id, cloze in self.cloze.items():
-            self.grades[query_id] = {cloze.doc_id: max(dataset.relevance_level, 1)}
-            self.queries.append(cloze.query)
+        self.queries = TrainingQueries(dataset, self.corpus, settings)
         analyzer, template = Analyzer(), settings.doc_template
         self._terms = TermFeatures(analyzer, template, cache_dir / "training")
         self.passages = BestPassages(
@@ -107,16 +100,17 @@ class _Mining:
         columns: dict[str, list[Any]] = {}
         for retriever in self.retrievers.values():
             retriever.index(self.dataset)
-        starts = range(0, len(self.queries), _CHUNK)
-        for start in track(starts, "Mining negatives", len(self.queries), _CHUNK):
-            for row in self._rows(self.queries[start : start + _CHUNK]):
+        queries = self.queries.all
+        starts = range(0, len(queries), _CHUNK)
+        for start in track(starts, "Mining negatives", len(queries), _CHUNK):
+            for row in self._rows(queries[start : start + _CHUNK]):
                 for name, value in row.items():
                     columns.setdefault(name, []).append(value)
             self.passages.forget()
         if self.short:
             log.warning(
                 "%d of %d queries have fewer than %d negatives: the corpus holds no more docs that "
-                "may be one", self.short, len(self.queries), self.settings.num,
+                "may be one", self.short, len(queries), self.settings.num,
             )  # fmt: skip
         data = TrainingData.from_columns(columns, {})
         return replace(data, origin=self._origin(data))
@@ -124,7 +118,7 @@ class _Mining:
     def _rows(self, queries: Sequence[Query]) -> Iterator[dict[str, Any]]:
         """The rows of these queries: a query's positives, the highest grade first, then negatives
         in the order of their draws."""
-        judged = Judged.of(queries, self.grades, self.dataset, self.corpus)
+        judged = self.queries.judged(queries)
         positives = [self._positives(judged, row) for row in range(len(queries))]
         negatives = self._negatives(queries, judged)
         docs = self.dataset.lookup(
@@ -134,7 +128,7 @@ class _Mining:
             )
         )
         for query, good, bad in zip(queries, positives, negatives, strict=True):
-            cloze = self.cloze.get(query.query_id)
+            cloze = self.queries.cloze.get(query.query_id)
             origin = "qrels" if cloze is None else "cloze"
             chosen = [(doc_id, grade, "positive", origin, 0) for doc_id, grade in good]
             chosen += [(each.doc_id, 0.0, *each[1:]) for each in bad.negatives]
@@ -150,7 +144,7 @@ class _Mining:
                     "role": role,
                     "source": source,
                     "rank": rank,
-                    "split": "validation" if query.query_id in self.validation else "train",
+                    "split": "validation" if query.query_id in self.queries.validation else "train",
                 }
 
     def _positives(self, judged: Judged, row: int) -> list[tuple[str, float]]:
@@ -180,7 +174,7 @@ class _Mining:
                 suspects[row] |= wordings
         blocked = wordings_of_queries(judged.blocked, self.corpus)
         longer = replace(settings, num=settings.validation_num or settings.num)
-        held = [query.query_id in self.validation for query in queries]
+        held = [query.query_id in self.queries.validation for query in queries]
         each = [
             drawn(
                 query.query_id, pools[row], blocked[row], suspects[row], self.corpus,
@@ -192,42 +186,10 @@ class _Mining:
         self.short += sum(len(one.negatives) < settings.num for one in each)
         return each
 
-    def _queries(self) -> list[Query]:
-        """The sampled queries among those with a relevant doc that has words."""
-        judged = Judged.of(self.dataset.queries, self.grades, self.dataset, self.corpus)
-        usable = [q for q, n in zip(self.dataset.queries, judged.relevant.sizes, strict=True) if n]
-        if not usable:
-            raise DataError(
-                f"{self.dataset.dataset_id}: none of its {len(self.dataset.queries)} judged "
-                f"queries has a doc of grade {self.dataset.relevance_level} or above in the "
-                "corpus; there is nothing to train on: choose another split or relevance_level"
-            )
-        return sampled(usable, self.settings.max_queries, self.settings.seed)
-
-    def _validation(self) -> set[str]:
-        judged = Judged.of(self.queries, self.grades, self.dataset, self.corpus)
-        wordings = wordings_of_queries(judged.blocked, self.corpus)
-        docs = dict(zip((query.query_id for query in self.queries), wordings, strict=True))
-        share, seed = self.settings.validation_share, self.settings.seed
-        return validation_queries(self.queries, docs, share, seed)
-
-    def _cloze(self) -> dict[str, Cloze]:
-        """Sentences as queries, by query id; none of a doc that a validation query asks for."""
-        held = [query for query in self.queries if query.query_id in self.validation]
-        judged = Judged.of(held, self.grades, self.dataset, self.corpus)
-        kept_out = set().union(*wordings_of_queries(judged.blocked, self.corpus))
-        found = cloze_queries(self.dataset, self.settings.cloze_queries, self.settings.seed)
-        wordings = self.corpus.wordings_of(np.array([each.doc_id for each in found], np.str_))
-        return {
-            each.query.query_id: each
-            for each, number in zip(found, wordings.tolist(), strict=True)
-            if number not in kept_out
-        }
-
     @cached_property
     def _statistics(self) -> TermStatistics:
         # When first asked for: docs of one passage never ask, and it costs a pass over all docs.
-        return self._terms.statistics(self.dataset, self.queries)
+        return self._terms.statistics(self.dataset, self.queries.all)
 
     def _origin(self, data: TrainingData) -> dict[str, Any]:
         """What data.json says."""
@@ -245,9 +207,9 @@ class _Mining:
             "guard": None if guard is None else {self.settings.guard: guard.fingerprint},
             "counts": {
                 "queries_judged": len(dataset.queries),
-                "queries": len(self.queries),
-                "validation_queries": len(self.validation),
-                "cloze_queries": len(self.cloze),
+                "queries": len(self.queries.all),
+                "validation_queries": len(self.queries.validation),
+                "cloze_queries": len(self.queries.cloze),
                 "rows_by_source": dict(zip(sources.tolist(), rows.tolist(), strict=True)),
                 "candidates": self.seen,
                 "likely_false_negatives": self.suspected,
