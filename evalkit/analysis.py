@@ -19,7 +19,7 @@ from evalkit.types import fingerprint
 LANGUAGES = ("auto", "en", "zh")
 # Raise it when a rule below changes, so that no index of old terms is searched with new ones.
 RULES = 1
-_WORD = re.compile(r"(?u)\b\w\w+\b")
+_WORD = re.compile(r"\w\w+")
 _HAN = re.compile(r"[㐀-䶿一-鿿豈-﫿\U00020000-\U0003134f]")
 # Letters only: the middle dot of the katakana block also stands in Chinese names.
 _KANA_OR_HANGUL = re.compile(r"[ぁ-ゖァ-ヺ가-힣]")
@@ -30,10 +30,11 @@ _HAN_SHARE = 0.15
 
 def detect_language(text: str) -> str:
     """ "zh" or "en", by the share of Han characters among the letters."""
-    han = len(_HAN.findall(text))
+    if text.isascii() or not (han := len(_HAN.findall(text))):
+        return "en"  # as most texts are, whose letters need no counting
     # Han characters newer than Python's Unicode tables are no letters to it.
     letters = max(sum(map(str.isalpha, text)), han)
-    chinese = han > 0 and han / letters >= _HAN_SHARE and not _KANA_OR_HANGUL.search(text)
+    chinese = han / letters >= _HAN_SHARE and not _KANA_OR_HANGUL.search(text)
     return "zh" if chinese else "en"
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -97,13 +97,14 @@ class BM25Retriever:
         # Importing bm25s turns its debug log on.
         logging.getLogger("bm25s").setLevel(logging.WARNING)
         ids: list[str] = []
-        vocabulary: dict[str, int] = {}
+        numbers: defaultdict[str, int] = defaultdict()
+        numbers.default_factory = numbers.__len__  # a new term has the next number
         corpus: list[np.ndarray] = []
         for doc in track(dataset.docs_iter(), "Indexing (BM25)", dataset.num_docs):
             terms = self.analyzer.terms(doc.render(self.doc_template))
             ids.append(doc.doc_id)
-            numbers = [vocabulary.setdefault(term, len(vocabulary)) for term in terms]
-            corpus.append(np.asarray(numbers, dtype=np.int32))
+            corpus.append(np.fromiter(map(numbers.__getitem__, terms), np.int32, len(terms)))
+        vocabulary = dict(numbers)
         if not vocabulary:
             raise ConfigError(
                 "bm25: no document has an index term; check doc_template and language"
