@@ -21,5 +21,5 @@ def test_the_first_twenty_of_the_default_run_are_judged(cli, place):
     # The adapter's order moves with its weights, and a little with the processor's rounding.
     trained = {name: share for name, share in judged.items() if "minilm_squad" in name}
     assert len(trained) == 9
-    assert all(share >= 0.95 for share in trained.values()), trained
+    assert all(share >= 0.99 for share in trained.values()), trained
     assert {share for name, share in judged.items() if name not in trained} == {1.0}
