@@ -30,8 +30,8 @@ class TrainingQueries:
         self._dataset, self._corpus = dataset, corpus
         self._grades = {**grades_of(dataset.qrels)}
         judged = sampled(self._usable(), settings.max_queries, settings.seed)
-        relevant = self._blocked(judged)
-        docs = dict(zip((query.query_id for query in judged), relevant, strict=True))
+        asked = wordings_of_queries(self.judged(judged).blocked, corpus)
+        docs = dict(zip((query.query_id for query in judged), asked, strict=True))
         share, seed = settings.validation_share, settings.seed
         self.validation = validation_queries(judged, docs, share, seed)
         held = set().union(*(docs[query_id] for query_id in self.validation))
@@ -44,9 +44,6 @@ class TrainingQueries:
     def judged(self, queries: Sequence[Query]) -> Judged:
         """What is known of some of them."""
         return Judged.of(queries, self._grades, self._dataset, self._corpus)
-
-    def _blocked(self, queries: Sequence[Query]) -> list[set[int]]:
-        return wordings_of_queries(self.judged(queries).blocked, self._corpus)
 
     def _usable(self) -> list[Query]:
         dataset = self._dataset
