@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from evalkit.errors import ConfigError
 from evalkit.scoring.kernels import Kernel, kernel_for
+from evalkit.scoring.products import product
 from evalkit.scoring.varlen import padding_of_positions, positions
 
 if TYPE_CHECKING:
@@ -71,7 +72,9 @@ class PackedClassifier:
             )
         )
         self._norm = self.normaliser(embeddings.LayerNorm, torch.float32)
-        self._layers = [_Layer(layer, self) for layer in body.encoder.layer]
+        *before, last = body.encoder.layer
+        self._layers = [_Layer(layer, self) for layer in before]
+        self._last = _Layer(last, self, only_first=True)
         self._head = _float_head(model, body)
 
     def logits(self, ids: Tensor, types: Tensor | None, offsets: Tensor) -> Tensor:
@@ -93,9 +96,9 @@ class PackedClassifier:
         kinds = self._types[0] if types is None else self._types[types]
         hidden = self._words[ids] + kinds + self._places[places]
         hidden = self._norm(hidden).to(self.residual)
-        for layer in self._layers[:-1]:
+        for layer in self._layers:
             hidden = layer(hidden, sequences)
-        return self._head(self._layers[-1](hidden, sequences, only_first=True).float())
+        return self._head(self._last(hidden, sequences).float())
 
     def normaliser(self, norm: nn.LayerNorm, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
         """The layer normalisation of values of this dtype."""
@@ -104,58 +107,52 @@ class PackedClassifier:
         weight, bias = (p.detach().to(dtype) for p in (norm.weight, norm.bias))
         return lambda x: layer_norm(x, weight.shape, weight, bias, norm.eps)
 
-    def product(self, *layers: nn.Linear) -> tuple[Tensor, Tensor]:
-        """Weight and bias of linear layers side by side, in the dtype of matrix products."""
-        import torch
-
-        weights, biases = zip(*((x.weight.detach(), x.bias.detach()) for x in layers), strict=True)
-        weight, bias = (x[0] if len(x) == 1 else torch.cat(x) for x in (weights, biases))
-        return weight.to(self.dtype), bias.to(self.dtype)
-
 
 class _Layer:
-    """One transformer layer (post-norm), on packed sequences."""
+    """One transformer layer (post-norm), on packed sequences.
 
-    def __init__(self, layer: Any, owner: PackedClassifier) -> None:
-        attention = layer.attention
+    only_first: of first tokens alone, which see all tokens.
+    """
+
+    def __init__(self, layer: Any, owner: PackedClassifier, only_first: bool = False) -> None:
+        attention, dtype = layer.attention, owner.dtype
         own = attention.self
-        self._owner = owner
-        self._inputs = owner.product(own.query, own.key, own.value)
-        self._out = owner.product(attention.output.dense)
+        self._owner, self._only_first = owner, only_first
+        if only_first:
+            self._query = product([own.query], dtype)
+            self._seen = product([own.key, own.value], dtype)
+        else:
+            self._all = product([own.query, own.key, own.value], dtype)
+        self._out = product([attention.output.dense], dtype)
         self._norm_out = owner.normaliser(attention.output.LayerNorm, owner.residual)
-        self._wide, self._act = (
-            owner.product(layer.intermediate.dense),
-            layer.intermediate.intermediate_act_fn,
-        )
-        self._narrow = owner.product(layer.output.dense)
+        self._wide = product([layer.intermediate.dense], dtype)
+        self._act = layer.intermediate.intermediate_act_fn
+        self._narrow = product([layer.output.dense], dtype)
         self._norm = owner.normaliser(layer.output.LayerNorm, owner.residual)
 
-    def __call__(self, hidden: Tensor, sequences: Sequences, only_first: bool = False) -> Tensor:
+    def __call__(self, hidden: Tensor, sequences: Sequences) -> Tensor:
         """The next hidden states, shape (T, h); of first tokens alone: shape (B, h)."""
         import torch
-        from torch.nn.functional import linear
 
         dtype, residual = self._owner.dtype, self._owner.residual
-        weight, bias = self._inputs
-        width = hidden.shape[1]
         given = hidden.to(dtype)
         # The residual's dtype: on the CPU attention is faster in float32 than in bfloat16.
         asking = sequences
-        if only_first:
+        if self._only_first:
             first = sequences.starts[:-1]
             counted = torch.arange(len(first) + 1, dtype=torch.int32, device=hidden.device)
             hidden, asking = hidden[first], Sequences(counted, 1)
-            (query,) = self._heads(linear(given[first], weight[:width], bias[:width]), 1)
-            key, value = self._heads(linear(given, weight[width:], bias[width:]), 2)
+            (query,) = self._heads(self._query(given[first]), 1)
+            key, value = self._heads(self._seen(given), 2)
         else:
-            query, key, value = self._heads(linear(given, weight, bias), 3)
+            query, key, value = self._heads(self._all(given), 3)
         starts, longest = zip(asking, sequences, strict=True)
         scale = query.shape[-1] ** -0.5
         attended = self._owner.kernel(query, key, value, starts, longest, scale, -1)
-        mixed = linear(attended.reshape(len(hidden), width).to(dtype), *self._out)
+        mixed = self._out(attended.reshape(len(hidden), -1).to(dtype))
         hidden = self._norm_out(hidden + mixed.to(residual))
-        wide = self._act(linear(hidden.to(dtype), *self._wide))
-        return self._norm(hidden + linear(wide, *self._narrow).to(residual))
+        wide = self._act(self._wide(hidden.to(dtype)))
+        return self._norm(hidden + self._narrow(wide).to(residual))
 
     def _heads(self, mixed: Tensor, count: int) -> tuple[Tensor, ...]:
         """`count` tensors of shape (T, heads, head width) that lie side by side in `mixed`."""

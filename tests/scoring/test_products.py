@@ -1,0 +1,71 @@
+"""Matrix products by either library: the same values, and the library by the processor."""
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.functional import linear
+
+from evalkit.scoring import products
+
+
+@pytest.fixture(scope="module")
+def layers():
+    torch.manual_seed(0)
+    return [nn.Linear(96, width) for width in (96, 40, 200)]
+
+
+@pytest.mark.parametrize("rows", [1, 7, 1024, 1500])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("onednn", [True, False])
+def test_a_product_is_the_layers_side_by_side(monkeypatch, layers, rows, dtype, onednn):
+    if onednn and dtype == torch.bfloat16 and not products.prefers_onednn(dtype):
+        pytest.skip("this processor has no bfloat16 in oneDNN")
+    monkeypatch.setattr(products, "prefers_onednn", lambda _: onednn)
+    x = torch.randn(rows, 96)
+    found = products.product(layers, dtype)(x.to(dtype))
+    wanted = torch.cat([layer(x) for layer in layers], dim=1)
+    assert found.dtype == dtype
+    assert found.shape == (rows, 336)
+    off = 1e-5 if dtype == torch.float32 else 0.03
+    assert torch.allclose(found.float(), wanted, atol=off, rtol=off)
+
+
+def test_weights_are_packed_where_onednn_is_preferred(monkeypatch, layers):
+    packed = []
+    monkeypatch.setattr(products, "packed_product", lambda *given: packed.append(given))
+    for preferred in (False, True):
+        monkeypatch.setattr(products, "prefers_onednn", lambda _, yes=preferred: yes)
+        products.product(layers, torch.float32)
+    ((weight, bias),) = packed
+    x = torch.randn(3, 96)
+    assert torch.equal(linear(x, weight, bias)[:, :96], layers[0](x))
+
+
+@pytest.mark.parametrize(
+    ("vendor", "capability", "expected"),
+    [
+        ("AuthenticAMD", "AVX512", True),
+        ("AuthenticAMD", "AVX2", False),
+        ("GenuineIntel", "AVX512", False),
+    ],
+)
+def test_float32_is_onednns_on_amds_avx512(monkeypatch, tmp_path, vendor, capability, expected):
+    told = tmp_path / "cpuinfo"
+    told.write_text(f"processor\t: 0\nvendor_id\t: {vendor}\nmodel name\t: é\n", encoding="latin-1")
+    monkeypatch.setattr(products, "CPUINFO", told)
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    assert products.prefers_onednn.__wrapped__(torch.float32) is expected
+
+
+def test_without_cpuinfo_the_platform_tells(monkeypatch, tmp_path):
+    monkeypatch.setattr(products, "CPUINFO", tmp_path / "none")
+    monkeypatch.setattr(products.platform, "processor", lambda: "AMD64 Family 25, AuthenticAMD")
+    assert products.is_amd()
+    monkeypatch.setattr(products.platform, "processor", lambda: "")
+    assert not products.is_amd()
+
+
+def test_without_the_operators_or_in_other_dtypes_it_is_linear(monkeypatch):
+    assert not products.prefers_onednn.__wrapped__(torch.float16)
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
+    assert not products.prefers_onednn.__wrapped__(torch.bfloat16)
