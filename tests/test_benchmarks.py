@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -115,6 +116,27 @@ def test_pairs_are_scored_by_a_real_model(tmp_path, script, capsys):
     assert "limit 64" in printed
 
 
+def test_half_precision_is_compared_with_float32(tmp_path, script, capsys):
+    collection = tiny.write_collection(tmp_path / "collection", docs=120)
+    model = tiny.save_cross_encoder(tmp_path / "model")
+    given = ("--collection", collection, "--model", model, "--depth", 60, "--listed", 2)
+    script("precision", *given, "--batches", "--reference").main()
+    printed = capsys.readouterr().out
+    heading, *lines = printed.splitlines()
+    assert heading.startswith("8 queries, 480 pairs")
+    found = {line.partition(":")[0]: line for line in lines if not line.startswith(" ")}
+    assert "same top 10 for 100.0 % (8 of 8 queries)" in found["confirmed against float32"]
+    best = re.search(r"in the top 10 (\S+?)\)", found["confirmed against float32"])
+    assert best is not None
+    assert float(best[1]) < 1e-5
+    half = found["bfloat16 against float32"]
+    assert "(8 of 8" not in half
+    at = lines.index(half)
+    assert all("gaps in the base" in line for line in lines[at + 1 : at + 3])
+    assert "(8 of 8 queries)" in found["float32, sentence-transformers"]
+    assert {"bfloat16, batches one by one", "bfloat16, batches large"} <= found.keys()
+
+
 def test_pairs_are_asked_for(script, capsys):
     with pytest.raises(SystemExit) as ended:
         script("pair_scoring").main()
@@ -154,10 +176,13 @@ def test_operations_are_those_that_pytorch_counts(family, script):
     assert script("pair_arithmetic").operations(model.config, lengths, False) == found
 
 
-def test_operations_of_a_last_layer_for_first_tokens_alone(script):
+def test_operations_of_a_last_layer_for_first_tokens_alone(script, monkeypatch):
     import torch
 
+    from evalkit.scoring import products
     from evalkit.scoring.encoder import PackedClassifier
+
+    monkeypatch.setattr(products, "prefers_onednn", lambda _: False)  # PyTorch does not count those
 
     def kernel(query, key, value, *_):
         """Attention by plain products, which PyTorch counts on any device; one sequence."""

@@ -122,6 +122,15 @@ class ClassifierScorer:
     def dtype(self) -> str:
         return dtype_name(self._dtype, self.devices[0])
 
+    def with_dtype(self, dtype: str) -> ClassifierScorer:
+        """The same scorer with its matrix products in `dtype`, the model loaded anew; without CUDA
+        graphs, which are for half precision."""
+        return ClassifierScorer(
+            self.name, self.base_model, self.revision, self._max_length, self.activation,
+            self.truncation, self.query_limit, self.prefixes, dtype, self.token_budget,
+            self._device, self._devices, self.cache_dir,
+        )  # fmt: skip
+
     @property
     def about(self) -> dict[str, Any]:
         return {"model": self.name, "dtype": self.dtype, "max_length": self.max_length}

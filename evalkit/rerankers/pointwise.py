@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from copy import copy
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -29,6 +30,7 @@ _QUERIES, _CANDIDATES = 512, 2**16
 # Between two writes to the store: what a kill may cost. A write takes some hundredths of a second.
 CHUNK_S = 5.0
 
+Self = TypeVar("Self", bound="PointwiseReranker")
 TextPair = tuple[str, str]  # query text, doc text
 Keys = tuple[np.ndarray, np.ndarray]  # their digests: uint64, shape (n, 2) each
 
@@ -88,6 +90,14 @@ class PointwiseReranker:
     def _store(self) -> ScoreStore:
         about = {"scorer": type(self.scorer).__name__, **getattr(self.scorer, "about", {})}
         return ScoreStore(self.cache_dir / "scores", self.scorer.fingerprint, about)
+
+    def with_scorer(self: Self, scorer: PairScorer) -> Self:
+        """The same reranker with another scorer."""
+        own = copy(self)
+        own.scorer, own.details = scorer, {}
+        for name in ("fingerprint", "_store"):  # what the old scorer's is, if it is known already
+            vars(own).pop(name, None)
+        return own
 
     @property
     def work(self) -> dict[str, int]:

@@ -16,6 +16,8 @@ from evalkit.models import resolve_model
 from evalkit.rerankers.classifier import ClassifierScorer
 from evalkit.rerankers.pair_lengths import load_tokenizer
 from evalkit.retrievers.bm25 import BM25Retriever
+from evalkit.run import Run
+from evalkit.types import Query
 
 Pairs = list[tuple[str, str]]
 MAX_LENGTH = 512
@@ -106,14 +108,21 @@ def save_resolved(folder: Path, name: str) -> int:
     return min(scorer.max_length, MAX_LENGTH)
 
 
-def collection_pairs(path: str, queries: int, depth: int, cache: Path) -> Pairs:
-    """The best `depth` docs by BM25 of the first queries."""
+def collection_candidates(
+    path: str, queries: int, depth: int, cache: Path
+) -> tuple[FolderDataset, list[Query], Run]:
+    """A collection, its first queries, and the best `depth` docs of each by BM25."""
     dataset = FolderDataset(path)
     retriever = BM25Retriever(cache_dir=cache)
     retriever.index(dataset)
     chosen = list(dataset.queries)[:queries]
+    return dataset, chosen, retriever.retrieve(chosen, depth)
+
+
+def collection_pairs(path: str, queries: int, depth: int, cache: Path) -> Pairs:
+    """The texts of those candidates."""
+    dataset, chosen, run = collection_candidates(path, queries, depth, cache)
     texts = {query.query_id: query.text for query in chosen}
-    run = retriever.retrieve(chosen, depth)
     docs = dataset.lookup(set(run.doc_ids.tolist()))
     return [(texts[query_id], docs[d].render()) for query_id, found in run for d in found]
 

@@ -29,6 +29,7 @@ from evalkit.rerankers.bi_encoder import BiEncoderReranker
 from evalkit.rerankers.by_fold import ByFoldReranker
 from evalkit.rerankers.calibrated import CalibratedReranker
 from evalkit.rerankers.cascade import CascadeReranker
+from evalkit.rerankers.confirmed import ConfirmedReranker
 from evalkit.rerankers.cross_encoder import CrossEncoderReranker
 from evalkit.rerankers.deduplicate import DeduplicateReranker
 from evalkit.rerankers.flag import FlagReranker
@@ -63,6 +64,13 @@ def passages(models, folder):
     part = CrossEncoderReranker(str(models / "cross"), cache_dir=folder)
     given = {"part": part, "passages": PassageReranker("part", window=8, stride=4)}
     return connected_rerankers(TextDataset(), {}, given)["passages"]
+
+
+def confirmed(models, folder):
+    """The best of the tiny cross-encoder in bfloat16, confirmed in float32."""
+    part = CrossEncoderReranker(str(models / "cross"), dtype="bfloat16", cache_dir=folder)
+    given = {"part": part, "confirmed": ConfirmedReranker("part", top=2)}
+    return connected_rerankers(TextDataset(), {}, given)["confirmed"].for_retriever("bm25")
 
 
 def judged():
@@ -147,6 +155,7 @@ MAKERS = {
         ThresholdReranker("part", 0.5, scale="min_max"), cache
     ),
     "AdaptiveReranker": lambda models, cache: composed(AdaptiveReranker("part"), cache),
+    "ConfirmedReranker": lambda models, cache: confirmed(models, cache),
     "FlagReranker": lambda models, cache: FlagReranker(
         str(models / "cross"), max_length=64, cache_dir=cache
     ),
