@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from evalkit.errors import ConfigError
 from evalkit.scoring.encoder import PackedClassifier
 from evalkit.scoring.graphs import Graphs, filled
+from evalkit.scoring.products import hasten
 from evalkit.scoring.templates import Packed
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ def forward_for(model: Any, dtype: torch.dtype, types: bool, graphs: bool = Fals
     model = with_float_head(model)
     if fused and varlen.supports(model):
         return ThroughTransformers(model, types)
+    hasten(model)
     return WithPadding(model, types)
 
 

@@ -8,9 +8,15 @@ QUICK = ("task=load", "seconds=0.3", "clients=[1,2]", "utilisations=[0.3,0.6]", 
          "resamples=100")  # fmt: skip
 
 
+def told(err: str) -> str:
+    """What went to stderr, but for that the machine was busy, as tests side by side make it."""
+    lines = err.splitlines(keepends=True)
+    return "".join(line for line in lines if "measure again, on a quiet machine" not in line)
+
+
 def test_a_system_under_load(cli, small, place):
     code, out, err = cli(*small, *QUICK, "systems=[bm25]", f"hydra.run.dir={place}/load")
-    assert (code, err) == (0, "")
+    assert (code, told(err)) == (0, "")
     assert {path.name for path in (place / "load").iterdir()} == {"load.json", "load.md"}
     found = json.loads((place / "load" / "load.json").read_text(encoding="utf-8"))
     assert found["protocol"]["num_queries"] == 4
@@ -32,7 +38,7 @@ def test_a_load_is_logged_to_mlflow_a_run_a_system(cli, small, place, tmp_path):
     small = tuple(each for each in small if not each.startswith("tracking"))
     tracked = ("tracking=mlflow", f"tracking.uri={uri}", "tracking.experiment=load")
     code, out, err = cli(*small, *QUICK, "systems=[bm25]", *tracked, f"hydra.run.dir={place}/load")
-    assert (code, err) == (0, "")
+    assert (code, told(err)) == (0, "")
     assert "MLflow:" in out
     client = MlflowClient(uri)
     runs = client.search_runs([client.get_experiment_by_name("load").experiment_id])
@@ -56,10 +62,10 @@ def test_a_load_is_logged_to_mlflow_a_run_a_system(cli, small, place, tmp_path):
     # Once more from the folder: it is there already. An experiment's results beside it are not
     # taken for the load, nor the other way round.
     code, _, err = cli("task=log", f"path={place}/load", *tracked)
-    assert (code, err) == (0, "")
+    assert (code, told(err)) == (0, "")
     assert len(client.search_runs([parent.info.experiment_id])) == 2
     code, _, err = cli(*small, *tracked, f"hydra.run.dir={place}/load")
-    assert (code, err) == (0, "")
+    assert (code, told(err)) == (0, "")
     tasks = [r.data.tags["evalkit.task"] for r in client.search_runs([parent.info.experiment_id])]
     assert sorted(tasks) == ["load", "load", "run", "run"]
 
@@ -72,7 +78,7 @@ def test_rerankers_batches_and_workers(cli, small, place, tmp_path):
         *small, *QUICK, "reranker=[bi_encoder]", f"reranker.bi_encoder.model={model}", "workers=2",
         "batch=2", "systems=[bm25+bi_encoder+k2]", f"hydra.run.dir={place}/load",
     )  # fmt: skip
-    assert (code, err) == (0, "")
+    assert (code, told(err)) == (0, "")
     found = json.loads((place / "load" / "load.json").read_text(encoding="utf-8"))
     (system,) = found["systems"]
     assert system["open_loop"][0]["theory"]["verdict"] == "no model"
@@ -81,7 +87,7 @@ def test_rerankers_batches_and_workers(cli, small, place, tmp_path):
 
 def test_a_dry_run_loads_nothing(cli, small, place):
     code, out, err = cli(*small, *QUICK, "systems=[bm25]", "dry_run=true")
-    assert (code, err) == (0, "")
+    assert (code, told(err)) == (0, "")
     assert out == "bm25: 4 loops of at most 0.3 s\n"
     assert not (place / "outputs").exists()
 

@@ -30,6 +30,23 @@ def test_a_product_is_the_layers_side_by_side(monkeypatch, layers, rows, dtype, 
     assert torch.allclose(found.float(), wanted, atol=off, rtol=off)
 
 
+@pytest.mark.parametrize("bias", [True, False])
+def test_a_hastened_model_computes_the_same(monkeypatch, bias):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(24, 40, bias=bias), nn.GELU(), nn.Linear(40, 1, bias=bias))
+    x = torch.randn(3, 5, 24)  # batch, length, width, as transformers' models have it
+    with torch.inference_mode():
+        wanted = model(x)
+        monkeypatch.setattr(products, "prefers_onednn", lambda _: False)
+        products.hasten(model)
+        assert "forward" not in vars(model[0])
+        monkeypatch.setattr(products, "prefers_onednn", lambda _: True)
+        products.hasten(model)
+        assert "forward" in vars(model[0])
+        assert torch.allclose(model(x), wanted, atol=1e-6)
+        assert torch.allclose(model(x.transpose(0, 1)), wanted.transpose(0, 1), atol=1e-6)
+
+
 def test_weights_are_packed_where_onednn_is_preferred(monkeypatch, layers):
     packed = []
     monkeypatch.setattr(products, "packed_product", lambda *given: packed.append(given))
