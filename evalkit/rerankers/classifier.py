@@ -27,6 +27,7 @@ from evalkit.rerankers.reference import (
     check_classifier_named,
     is_saved_cross_encoder,
 )
+from evalkit.scoring.encoder import ROUNDING
 from evalkit.scoring.engine import Pair, PairEngine
 from evalkit.scoring.templates import Truncation
 from evalkit.scoring.workers import DevicePool
@@ -137,6 +138,7 @@ class ClassifierScorer:
 
     @cached_property
     def fingerprint(self) -> str:
+        half = {} if self.dtype == "float32" else {"rounding": ROUNDING}
         return fingerprint(
             "Classifier",
             model=self._checkpoint.digest,
@@ -145,6 +147,7 @@ class ClassifierScorer:
             truncation=[self.truncation, self.query_limit],
             prefixes=list(self.prefixes),
             dtype=self.dtype,
+            **half,
         )
 
     def check(self) -> None:

@@ -2,14 +2,17 @@
 
 The same mathematics as transformers' own classes, on their weights, arranged for scoring pairs:
 sequences lie one after the other, so that no padding is computed; query, key and value are one
-matrix product; and the last layer is computed for each sequence's first token alone, the only one
-that the classification head reads (its keys and values are still those of all tokens). For a model
-of n layers that saves about 5/6 of one of them: 14 % of MiniLM-L6, 42 % of TinyBERT-L2.
+matrix product, where they are in one dtype; and the last layer is computed for each sequence's
+first token alone, the only one that the classification head reads (its keys and values are still
+those of all tokens). For a model of n layers that saves about 5/6 of one of them: 14 % of
+MiniLM-L6, 42 % of TinyBERT-L2.
 
-Matrix products are in the dtype that is asked for. On the CPU all else is float32, which is also
-faster there than bfloat16; on CUDA attention and residual stream are in that dtype too, as in
-transformers. Embeddings, normalisation and the head have float32 weights always, so that neither
-they nor the logits are rounded to eight bits.
+Matrix products are in the dtype that is asked for. On CUDA attention and residual stream are in it
+too, as in transformers. On the CPU they are float32, which is faster there than bfloat16, and so
+are the products whose rounding moves a score most and that cost least: those that give queries and
+keys, whose errors are exponents in the softmax, and the last layer's for first tokens, which are
+few. Embeddings, normalisation and the head have float32 weights always, so that neither they nor
+the logits are rounded to eight bits.
 """
 
 from __future__ import annotations
@@ -20,13 +23,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from evalkit.errors import ConfigError
 from evalkit.scoring.kernels import Kernel, kernel_for
-from evalkit.scoring.products import product
+from evalkit.scoring.products import product, products
 from evalkit.scoring.varlen import padding_of_positions, positions
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
+# Counts up whenever half precision comes to round other values than before, which moves its scores.
+ROUNDING = 2
 FAMILIES = (
     "BertForSequenceClassification",
     "CamembertForSequenceClassification",
@@ -60,8 +65,8 @@ class PackedClassifier:
         self._padding = padding_of_positions(model)
         self.device, self.dtype = model.device, dtype
         self.residual = torch.float32 if self.device.type == "cpu" else dtype
-        width = config.hidden_size // self.heads
-        self.kernel = kernel or kernel_for(self.device, self.residual, width)
+        self.width = config.hidden_size // self.heads
+        self.kernel = kernel or kernel_for(self.device, self.residual, self.width)
         embeddings = body.embeddings
         self._words, self._places, self._types = (
             table.weight.detach()
@@ -115,48 +120,41 @@ class _Layer:
     """
 
     def __init__(self, layer: Any, owner: PackedClassifier, only_first: bool = False) -> None:
-        attention, dtype = layer.attention, owner.dtype
-        own = attention.self
-        self._owner, self._only_first = owner, only_first
-        if only_first:
-            self._query = product([own.query], dtype)
-            self._seen = product([own.key, own.value], dtype)
-        else:
-            self._all = product([own.query, own.key, own.value], dtype)
+        attention, own = layer.attention, layer.attention.self
+        exact, dtype = owner.residual, owner.residual if only_first else owner.dtype
+        seen = [(own.query, exact), (own.key, exact), (own.value, owner.dtype)]
+        self._owner = owner
+        self._first = product([own.query], exact) if only_first else None
+        self._seen = products(seen[1:] if only_first else seen)
         self._out = product([attention.output.dense], dtype)
-        self._norm_out = owner.normaliser(attention.output.LayerNorm, owner.residual)
-        self._wide = product([layer.intermediate.dense], dtype)
-        self._act = layer.intermediate.intermediate_act_fn
+        self._norm_out = owner.normaliser(attention.output.LayerNorm, exact)
+        act = layer.intermediate.intermediate_act_fn
+        self._wide = product([layer.intermediate.dense], dtype, act)
         self._narrow = product([layer.output.dense], dtype)
-        self._norm = owner.normaliser(layer.output.LayerNorm, owner.residual)
+        self._norm = owner.normaliser(layer.output.LayerNorm, exact)
 
     def __call__(self, hidden: Tensor, sequences: Sequences) -> Tensor:
         """The next hidden states, shape (T, h); of first tokens alone: shape (B, h)."""
         import torch
 
-        dtype, residual = self._owner.dtype, self._owner.residual
-        given = hidden.to(dtype)
-        # The residual's dtype: on the CPU attention is faster in float32 than in bfloat16.
-        asking = sequences
-        if self._only_first:
+        residual, asking = self._owner.residual, sequences
+        seen = [part for given in self._seen for part in self._heads(given(hidden))]
+        if self._first is not None:
             first = sequences.starts[:-1]
             counted = torch.arange(len(first) + 1, dtype=torch.int32, device=hidden.device)
             hidden, asking = hidden[first], Sequences(counted, 1)
-            (query,) = self._heads(self._query(given[first]), 1)
-            key, value = self._heads(self._seen(given), 2)
-        else:
-            query, key, value = self._heads(self._all(given), 3)
+            seen = [*self._heads(self._first(hidden)), *seen]
+        query, key, value = seen
         starts, longest = zip(asking, sequences, strict=True)
         scale = query.shape[-1] ** -0.5
         attended = self._owner.kernel(query, key, value, starts, longest, scale, -1)
-        mixed = self._out(attended.reshape(len(hidden), -1).to(dtype))
-        hidden = self._norm_out(hidden + mixed.to(residual))
-        wide = self._act(self._wide(hidden.to(dtype)))
-        return self._norm(hidden + self._narrow(wide).to(residual))
+        hidden = self._norm_out(hidden + self._out(attended.flatten(1)).to(residual))
+        return self._norm(hidden + self._narrow(self._wide(hidden)).to(residual))
 
-    def _heads(self, mixed: Tensor, count: int) -> tuple[Tensor, ...]:
-        """`count` tensors of shape (T, heads, head width) that lie side by side in `mixed`."""
-        parts = mixed.to(self._owner.residual).view(len(mixed), count, self._owner.heads, -1)
+    def _heads(self, mixed: Tensor) -> tuple[Tensor, ...]:
+        """What lies side by side in `mixed`, each of shape (T, heads, head width)."""
+        owner = self._owner
+        parts = mixed.to(owner.residual).view(len(mixed), -1, owner.heads, owner.width)
         return parts.unbind(1)
 
 

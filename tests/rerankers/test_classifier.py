@@ -12,6 +12,7 @@ from tiny import save_adapter, save_bi_encoder, save_cross_encoder, save_tokeniz
 
 from evalkit.errors import ConfigError
 from evalkit.models import dtype_name
+from evalkit.rerankers import classifier
 from evalkit.rerankers.classifier import ClassifierScorer
 from evalkit.rerankers.cross_encoder import CrossEncoderReranker
 from evalkit.rerankers.reference import ReferenceScorer
@@ -103,6 +104,16 @@ def test_what_can_change_a_score_is_in_the_fingerprint(model, tmp_path):
     assert {scorer(model, tmp_path, **change).fingerprint for change in same} == {plain}
     auto = dtype_name("auto", "cpu")
     assert (scorer(model, tmp_path, dtype="auto").fingerprint == plain) == (auto == "float32")
+
+
+def test_half_precision_that_rounds_other_values_is_another_scorer(model, tmp_path, monkeypatch):
+    def fingerprints():
+        dtypes = ("float32", "bfloat16", "float16")
+        return [scorer(model, tmp_path, dtype=dtype).fingerprint for dtype in dtypes]
+
+    before = fingerprints()
+    monkeypatch.setattr(classifier, "ROUNDING", classifier.ROUNDING + 1)
+    assert [a == b for a, b in zip(before, fingerprints(), strict=True)] == [True, False, False]
 
 
 def test_it_never_scores_twice_whatever_the_engine_is_asked(model, tmp_path):

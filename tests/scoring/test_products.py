@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn.functional import linear
+from transformers.activations import ACT2FN
 
 from evalkit.scoring import products
 
@@ -30,6 +31,46 @@ def test_a_product_is_the_layers_side_by_side(monkeypatch, layers, rows, dtype, 
     assert torch.allclose(found.float(), wanted, atol=off, rtol=off)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("onednn", [True, False])
+@pytest.mark.parametrize("name", ["gelu", "gelu_new", "relu"])
+def test_a_product_under_an_activation(monkeypatch, layers, dtype, onednn, name):
+    if onednn and dtype == torch.bfloat16 and not products.prefers_onednn(dtype):
+        pytest.skip("this processor has no bfloat16 in oneDNN")
+    monkeypatch.setattr(products, "prefers_onednn", lambda _: onednn)
+    x, activation = 3 * torch.randn(50, 96), ACT2FN[name]
+    called = []
+
+    def counted(values):
+        called.append(values)
+        return activation(values)
+
+    counted.act = getattr(activation, "act", None)
+    found = products.product(layers, dtype, counted)(x)
+    wanted = activation(torch.cat([layer(x) for layer in layers], dim=1))
+    assert found.dtype == dtype
+    off = 1e-5 if dtype == torch.float32 else 0.05
+    assert torch.allclose(found.float(), wanted, atol=off, rtol=off)
+    assert bool(called) is not (onednn and name == "gelu")
+
+
+def test_neighbours_in_one_dtype_are_one_product(layers):
+    half, whole = torch.bfloat16, torch.float32
+    x = torch.randn(5, 96)
+    wanted = torch.cat([layer(x) for layer in layers], dim=1)
+    for dtypes, widths in (
+        ((whole, whole, whole), [336]),
+        ((whole, whole, half), [136, 200]),
+        ((whole, half, half), [96, 240]),
+        ((whole, half, whole), [96, 40, 200]),
+    ):
+        parts = [part(x) for part in products.products(zip(layers, dtypes, strict=True))]
+        assert [part.shape[1] for part in parts] == widths
+        assert torch.allclose(torch.cat([part.float() for part in parts], 1), wanted, atol=0.03)
+        kept = parts[0]
+        assert torch.allclose(kept, wanted[:, : widths[0]], atol=1e-5)
+
+
 @pytest.mark.parametrize("bias", [True, False])
 def test_a_hastened_model_computes_the_same(monkeypatch, bias):
     torch.manual_seed(0)
@@ -53,7 +94,8 @@ def test_weights_are_packed_where_onednn_is_preferred(monkeypatch, layers):
     for preferred in (False, True):
         monkeypatch.setattr(products, "prefers_onednn", lambda _, yes=preferred: yes)
         products.product(layers, torch.float32)
-    ((weight, bias),) = packed
+    ((weight, bias, gelu),) = packed
+    assert not gelu
     x = torch.randn(3, 96)
     assert torch.equal(linear(x, weight, bias)[:, :96], layers[0](x))
 
