@@ -32,6 +32,7 @@ from evalkit.models import (
 )
 from evalkit.progress import track
 from evalkit.scoring.keys import text_digests
+from evalkit.scoring.products import hasten
 from evalkit.scoring.vectors import checked_storage
 from evalkit.token_vectors import FreshRows
 from evalkit.types import fingerprint
@@ -206,6 +207,7 @@ class TextEncoder(Encoder):
         device = resolve_device(self.device)
         with loading(self.name):
             model = SentenceTransformer(str(self._folder), device=device, model_kwargs=settings)
+        hasten(model)
         if self.max_length is not None:
             model.max_seq_length = self.max_length
         similarity = self.similarity or str(model.similarity_fn_name)

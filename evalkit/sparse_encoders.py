@@ -23,6 +23,7 @@ from evalkit.input_limits import cut
 from evalkit.measured import is_cold
 from evalkit.model_files import model_digest, read_config, read_json
 from evalkit.models import loading, quiet_transformers, resolve_device, resolve_dtype
+from evalkit.scoring.products import hasten
 from evalkit.token_counts import TokenCounter
 from evalkit.token_vectors import FreshRows, RaggedCache, Rows
 from evalkit.types import fingerprint
@@ -95,6 +96,7 @@ class SparseTextEncoder(Encoder):
         device = resolve_device(self.device)
         with loading(self.name):
             model = SparseEncoder(str(self._folder), device=device, model_kwargs=settings)
+        hasten(model)
         if self.max_length is not None:
             model.max_seq_length = self.max_length
         similarity = str(model.similarity_fn_name)

@@ -23,6 +23,7 @@ from evalkit.input_limits import cut
 from evalkit.measured import is_cold
 from evalkit.model_files import model_digest, read_config, read_json
 from evalkit.models import loading, quiet_transformers, resolve_device, resolve_dtype
+from evalkit.scoring.products import hasten
 from evalkit.token_counts import TokenCounter
 from evalkit.token_vectors import FreshRows, RaggedCache, Rows
 from evalkit.types import fingerprint
@@ -155,6 +156,7 @@ class TokenEncoder(Encoder):
         quiet_transformers()
         with loading(self.name):
             model = self._trained() if self.is_trained else self._zero_shot()
+        hasten(model)
         transformer = model[0]
         query, doc = self.max_lengths["query"], self.max_lengths["doc"]
         if doc is not None:

@@ -90,6 +90,20 @@ def test_bm25_tells_results_that_differ(spoilt, tmp_path, script):
         bm25.check(wrong)
 
 
+def test_texts_are_encoded_by_both_and_the_same(tmp_path, script, capsys):
+    collection = tiny.write_collection(tmp_path / "collection")
+    model = tiny.save_bi_encoder(tmp_path / "model")
+    given = ("--collection", collection, "--model", model, "--docs", 9, "--queries", 2)
+    module = script("encoding", *given)
+    module.main()
+    printed = capsys.readouterr().out
+    rows = table(printed)
+    assert list(rows) == [module.THEIRS, module.OURS]
+    assert rows[module.OURS]["× ours"] == "1.00"
+    assert all(float(row["a query alone, ms"]) > 0 for row in rows.values())
+    assert printed.startswith("9 docs, 2 queries")
+
+
 def test_pairs_are_scored_by_all_and_the_same(tmp_path, script, capsys):
     collection = tiny.write_collection(tmp_path / "collection")
     pairs = ("--collection", collection, "--queries", 2, "--depth", 3)
